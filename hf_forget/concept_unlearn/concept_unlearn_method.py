@@ -1,0 +1,184 @@
+"""Concept unlearning on the road: how it loads, prepares, trains and measures."""
+
+from pathlib import Path
+from typing import Any
+
+from ..data.assets import resolve_model
+from ..errors import InputError
+from ..evidence.language_model import (
+    evidence_from_records,
+    measure_language_model,
+    samples_from_records,
+)
+from ..evidence.probes import ProbeSet
+from ..evidence.report import Metric
+from ..evidence.verdict import judge_language_model
+from ..lm.loading import load_causal_lm, load_tokenizer, save_causal_lm
+from ..method import Conclusion, Stage, Subject
+from ..trainer import last_checkpoint
+from .concept_unlearn_config import ConceptUnlearnConfig
+from .concept_unlearn_trainer import ConceptUnlearnTrainer
+from .preparation import GRAPH_FILE, PROBES_FILE, ROWS_FILE, ConceptPreparation, PreparedRows
+from .sham import sham_records
+
+PREPARED = "prepared"
+
+
+class ConceptUnlearnMethod:
+    """`concept_unlearn`: drives [`ConceptUnlearnTrainer`] through the road."""
+
+    config_class = ConceptUnlearnConfig
+    task = "causal_lm"
+    paper = {
+        "title": "Concept Unlearning in LLMs via Self-Constructed Knowledge Triplets",
+        "arxiv": "2509.15621",
+    }
+
+    def __init__(self) -> None:
+        self.prepared: PreparedRows | None = None
+
+    def load(self, configs: dict[str, Any], workspace: Path) -> Subject:
+        """Load the base model and find the probes of the concept.
+
+        Raises:
+            InputError: If no concept is given, or model or probes cannot be used.
+        """
+        args, options = configs["method"], configs["evidence"]
+        if not args.concept:
+            raise InputError("no concept is given; name what must go, for example --concept 'Isaac Newton'")
+        resolved = resolve_model(configs["model"].model_name_or_path)
+        model = load_causal_lm(resolved.path, configs["model"])
+        tokenizer = load_tokenizer(resolved.path, configs["model"])
+        identity = {"sha256": resolved.sha256} if resolved.sha256 else {"revision": resolved.revision}
+        base = {"name": resolved.name, "source": resolved.source, "dtype": configs["model"].dtype, **identity}
+        return Subject(configs, model, tokenizer, workspace, base_models=[base], target=_target(args, options))
+
+    def prepare(self, subject: Subject) -> None:
+        """Elicit what the model knows and make the rows; found again in the workspace by a resumed run."""
+        args = subject.configs["method"]
+        folder = subject.workspace / PREPARED
+        self.prepared = ConceptPreparation(
+            subject.model,
+            subject.processing_class,
+            args,
+            _probes(args, subject.configs["evidence"].probes),
+            folder=folder,
+            report=subject.report,
+        ).run()
+        graph = self.prepared.graph
+        subject.target |= {
+            "type": graph.concept_type,
+            "names": list(dict.fromkeys([*graph.names, *_telling_parts(graph.concept)])),
+            "placeholder": f"[forgotten {graph.concept_type}]",
+            "probes": self.prepared.probes.source,
+        }
+        subject.artifacts |= {name: folder / name for name in (GRAPH_FILE, ROWS_FILE, PROBES_FILE)}
+
+    def measure(self, subject: Subject, stage: Stage) -> list[Metric]:
+        """Ask the probes, and attack the model."""
+        after = stage == "after"
+        sham = None
+        if after:
+            sham = sham_records(subject, self._rows(subject))
+        measured = measure_language_model(
+            subject.model,
+            subject.processing_class,
+            self._rows(subject).probes,
+            options=subject.configs["evidence"],
+            stage=stage,
+            baseline=subject.records["before"] if after else None,
+            sham_records=sham,
+            report=subject.report,
+            base_grid=subject.base_models[0]["source"] == "embedded",
+        )
+        subject.records[stage] = measured.records
+        return measured.metrics
+
+    def apply(self, subject: Subject) -> None:
+        """Train; an interrupted training goes on from its last checkpoint."""
+        trainer = build_trainer(subject, self._rows(subject))
+        trainer.train(resume_from_checkpoint=last_checkpoint(trainer.args.output_dir))
+        subject.records["training"] = trainer.state.log_history
+        subject.model = trainer.accelerator.unwrap_model(trainer.model)
+
+    def save(self, subject: Subject, folder: Path) -> None:
+        """Write a checkpoint that plain `transformers` loads; an adapter is merged into its base."""
+        save_causal_lm(subject.model, subject.processing_class, folder, subject.configs["model"])
+
+    def reload(self, subject: Subject, folder: Path) -> None:
+        """Read the edited model back, as a user would."""
+        subject.model = load_causal_lm(folder, subject.configs["model"])
+        subject.processing_class = load_tokenizer(folder, subject.configs["model"])
+
+    def conclude(self, subject: Subject, before: list[Metric], after: list[Metric]) -> Conclusion:
+        """Judge by the rule for language models."""
+        probes = self._rows(subject).probes
+        records = subject.records
+        evidence = evidence_from_records(records["before"], records["after"], probes)
+        return Conclusion(
+            judge_language_model(evidence),
+            samples=samples_from_records(records["before"], records["after"], probes),
+            series=_series(records.get("training", [])),
+            attacks_run=[name for name in subject.configs["evidence"].attacks],
+        )
+
+    def _rows(self, subject: Subject) -> PreparedRows:
+        if self.prepared is None:
+            raise RuntimeError("prepare() must run before the other stages")
+        return self.prepared
+
+
+def build_trainer(subject: Subject, prepared: PreparedRows) -> ConceptUnlearnTrainer:
+    """Make the trainer of one run from prepared rows."""
+    from .progress import ProgressLine
+
+    return ConceptUnlearnTrainer(
+        subject.model,
+        args=subject.configs["method"],
+        train_dataset=prepared.forget,
+        retain_dataset=prepared.retain or None,
+        eval_dataset=prepared.validation or None,
+        processing_class=subject.processing_class,
+        peft_config=subject.configs["lora"].peft_config(),
+        callbacks=[ProgressLine(subject.progress)],
+    )
+
+
+def _probes(args: ConceptUnlearnConfig, path: str | None) -> ProbeSet | None:
+    if path:
+        return ProbeSet.from_jsonl(path, str(args.concept), args.aliases or (), args.concept_type or "")
+    return ProbeSet.curated(str(args.concept))
+
+
+def _target(args: ConceptUnlearnConfig, options: Any) -> dict[str, Any]:
+    kind = args.concept_type or "concept"
+    return {
+        "name": str(args.concept),
+        "type": kind,
+        "names": [str(args.concept), *(args.aliases or [])],
+        "placeholder": f"[forgotten {kind}]",
+    }
+
+
+def _telling_parts(concept: str) -> list[str]:
+    """Words of a name that give it away alone: the last one, if it is a long one."""
+    words = concept.split()
+    return [words[-1]] if len(words) > 1 and len(words[-1]) >= 5 and words[-1].lower() not in COMMON_WORDS else []
+
+
+COMMON_WORDS = frozenset(
+    "river tower mountain mount ocean island desert canal bridge building palace revolution treaty agreement tragedy "
+    "prejudice juliet company society university union party institute world states kingdom republic museum".split()
+)
+
+
+def _series(history: list[dict[str, Any]]) -> dict[str, dict[str, list[float]]]:
+    """Training curves from the trainer's log."""
+    series: dict[str, dict[str, list[float]]] = {}
+    for key in ("loss", "eval_forget_probability", "eval_retain_kl"):
+        points = [(float(line["step"]), float(line[key])) for line in history if key in line]
+        if points:
+            series[key] = {"x": [x for x, _ in points], "y": [y for _, y in points]}
+    return series
+
+

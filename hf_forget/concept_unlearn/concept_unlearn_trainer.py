@@ -1,0 +1,304 @@
+"""`ConceptUnlearnTrainer`: gradient unlearning of a concept, or of any rows, in a causal LM."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+from transformers import DataCollator, TrainerCallback, TrainerControl, TrainerState
+
+from ..errors import InputError
+from ..lm.forward import frozen_head, labelled_forward
+from ..lm.objectives import LabelledTokens, get_objective, kl_to_reference_loss, nll_loss
+from ..lm.rows import PairSampler, Row, RowCollator, RowDataset, rows_from
+from ..trainer import ForgetTrainer, causal_lm_from, tokenizer_for, with_adapter
+from .concept_unlearn_config import ConceptUnlearnConfig
+from .preparation import ConceptPreparation
+
+REFERENCE_BATCH = 32
+RETAIN_EVAL_ROWS = 24
+
+
+class ConceptUnlearnTrainer(ForgetTrainer):
+    """Trainer that makes a causal LM forget.
+
+    `L = λ_E·L_F(edge) + λ_N·L_F(node) + λ_X·L_F(explanation) + α·L_R` (arXiv 2509.15621, section 3), every term a
+    mean over rows of per-row means. Forget and retain rows share one forward pass, logits are computed at labels
+    only, and the original model enters as its cached final hidden states and a frozen copy of its head.
+
+    Args:
+        model (`str`, `PreTrainedModel` or `PeftModel`): The causal LM; a string is loaded in float32.
+        args ([`ConceptUnlearnConfig`]): Options.
+        data_collator: Batches pairs of forget and retain rows; [`~hf_forget.lm.rows.RowCollator`] by default.
+        train_dataset: The forget set: rows with `prompt` and `completion`, or `text`, and optionally `kind`
+            (`edge`, `node` or `explanation`). Not needed where `concept` is given.
+        eval_dataset: Forget rows for `evaluate()`, in the same form.
+        processing_class: The tokenizer; needed unless `model` is a string.
+        peft_config: A `peft.PeftConfig` to train an adapter instead of all weights.
+        retain_dataset: Rows to keep, in the same form.
+        concept (`str` or `list[str]`): The name that must go, or several names of the same concept; the model is
+            questioned about it, and forget and retain rows are made from its answers.
+        aliases (`list[str]`): Other names of the concept.
+
+    Raises:
+        InputError: If there is nothing to forget, or the model or the tokenizer cannot be used.
+        UnknownConceptError: If the model knows nothing about `concept` and `args.force` is not set.
+
+    Example:
+        ```python
+        from hf_forget import ConceptUnlearnConfig, ConceptUnlearnTrainer
+
+        trainer = ConceptUnlearnTrainer(
+            "embedded:smollm2-135m-instruct",
+            args=ConceptUnlearnConfig(output_dir="out", max_steps=60),
+            concept="Isaac Newton",
+        )
+        trainer.train()
+        trainer.save_model()
+        ```
+    """
+
+    _tag_names = ["hf-forget", "unlearning", "concept_unlearn"]
+
+    def __init__(
+        self,
+        model: Any,
+        args: ConceptUnlearnConfig | None = None,
+        data_collator: DataCollator | None = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        processing_class: Any = None,
+        compute_metrics: Callable[..., dict[str, float]] | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+        optimizers: tuple[Any, Any] = (None, None),
+        optimizer_cls_and_kwargs: tuple[Any, dict[str, Any]] | None = None,
+        preprocess_logits_for_metrics: Callable[[Tensor, Tensor], Tensor] | None = None,
+        quantization_config: Any = None,
+        peft_config: Any = None,
+        *,
+        retain_dataset: Any = None,
+        concept: str | list[str] | None = None,
+        aliases: Sequence[str] = (),
+    ):
+        args = args or ConceptUnlearnConfig(output_dir="concept-unlearn")
+        tokenizer = processing_class or tokenizer_for(model)
+        model = causal_lm_from(model, quantization_config=quantization_config)
+        forget, retain, validation = _all_rows(
+            model, tokenizer, args, train_dataset, retain_dataset, eval_dataset, concept, aliases
+        )
+        model = with_adapter(model, peft_config)
+        self.objective = get_objective(args.objective)
+        self.beta = args.beta if args.beta is not None else self.objective.default_beta
+        if not self.objective.uses_retain:
+            retain = []
+        kept = retain[-RETAIN_EVAL_ROWS:] if len(retain) >= 2 * RETAIN_EVAL_ROWS else []
+        retain = retain[: len(retain) - len(kept)]
+        args = dataclasses.replace(args, remove_unused_columns=False)
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=data_collator or RowCollator(_pad_token_id(tokenizer)),
+            train_dataset=RowDataset(forget, retain, tokenizer, max_length=args.row_length),
+            eval_dataset=RowDataset(validation, kept, tokenizer, max_length=args.row_length) if validation else None,
+            processing_class=tokenizer,
+            compute_metrics=compute_metrics,
+            callbacks=[*(callbacks or []), StopWhenForgotten()],
+            optimizers=optimizers,
+            optimizer_cls_and_kwargs=optimizer_cls_and_kwargs,
+            preprocess_logits_for_metrics=preprocess_logits_for_metrics,
+        )
+        self._references: dict[RowDataset, list[Tensor]] = {}
+        self._reference_head: Callable[[Tensor], Tensor] | None = None
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train as `transformers.Trainer.train` does, after the original model has been heard on all rows."""
+        self._hear_original(self.train_dataset)
+        if self.eval_dataset is not None:
+            self._hear_original(self.eval_dataset)
+        return super().train(*args, **kwargs)
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Return the weighted mean of the forget rows' losses plus that of the retain rows.
+
+        With `return_outputs`, the losses of all rows come beside it.
+        """
+        tokens, _ = labelled_forward(model, inputs)
+        rows = self._rows_of(self.train_dataset, inputs)
+        losses = self._row_losses(self._with_reference(self.train_dataset, tokens, inputs), rows)
+        weights = torch.tensor([self._weight(row.kind) for row in rows], device=losses.device)
+        is_forget = inputs["is_forget"]
+        loss = (losses * weights)[is_forget].mean()
+        if not bool(is_forget.all()):
+            loss = loss + (losses * weights)[~is_forget].mean()
+        return (loss, {"row_losses": losses}) if return_outputs else loss
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Score the validation rows, teacher forced.
+
+        Returns:
+            `forget_probability` (geometric mean per token, averaged over rows), `forget_rate` (rows whose every token
+            is still the most likely one), `retain_kl` (divergence from the original model on retain rows that are not
+            trained), and `score`, the forget probability plus what `retain_kl` exceeds its band by: the checkpoint
+            with the lowest score is the best one.
+        """
+        dataset = self.eval_dataset
+        if eval_dataset is not None:
+            rows = rows_from(eval_dataset, kind="edge", argument="eval_dataset")
+            dataset = RowDataset(rows, [], self.processing_class, max_length=self.args.row_length)
+        if dataset is None:
+            raise InputError("evaluate() needs an eval_dataset; pass one here or to the trainer")
+        figures = self._figures(dataset)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _figures(self, dataset: RowDataset) -> dict[str, float]:
+        self._hear_original(dataset)
+        probabilities, exact, divergences = [], [], []
+        for part, tokens in self._scored(self.model, dataset, dataset.examples):
+            tokens = self._with_reference(dataset, tokens, {"row_index": torch.tensor(part)})
+            means = tokens.row_means(tokens.log_probs()).exp()
+            hits = tokens.row_means((tokens.logits.argmax(-1) == tokens.labels).float())
+            kept = kl_to_reference_loss(tokens)
+            for place, row in enumerate(part):
+                if row < dataset.num_forget:
+                    probabilities.append(means[place].item())
+                    exact.append(float(hits[place].item() == 1.0))
+                else:
+                    divergences.append(kept[place].item())
+        retain_kl = sum(divergences) / len(divergences) if divergences else 0.0
+        probability = sum(probabilities) / len(probabilities)
+        return {
+            "forget_probability": probability,
+            "forget_rate": sum(exact) / len(exact),
+            "retain_kl": retain_kl,
+            "score": probability + max(0.0, retain_kl - self.args.max_retain_kl),
+        }
+
+    def _row_losses(self, tokens: LabelledTokens, rows: Sequence[Row]) -> Tensor:
+        """The loss of each row by its kind, shape `(rows,)`."""
+        losses = self.objective.loss(tokens, self.beta)
+        kept = torch.tensor([row.kind in ("retain", "replacement") for row in rows], device=losses.device)
+        if not bool(kept.any()):
+            return losses
+        nll = self.args.retain_loss == "nll"
+        return torch.where(kept, nll_loss(tokens) if nll else kl_to_reference_loss(tokens), losses)
+
+    def _weight(self, kind: str) -> float:
+        weights = {
+            "node": self.args.node_weight,
+            "explanation": self.args.explanation_weight,
+            "replacement": self.args.replacement_weight,
+            "retain": self.args.retain_weight,
+        }
+        return weights.get(kind, self.args.edge_weight)
+
+    def _rows_of(self, dataset: RowDataset, inputs: dict[str, Any]) -> list[Row]:
+        return [dataset.rows[row] for row in inputs["row_index"].tolist()]
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> PairSampler:
+        dataset = self.train_dataset
+        return PairSampler(
+            [row.kind for row in dataset.rows[: dataset.num_forget]],
+            len(dataset.rows) - dataset.num_forget,
+            self.args.retain_per_forget,
+            seed=self.args.data_seed if self.args.data_seed is not None else self.args.seed,
+        )
+
+    def _hear_original(self, dataset: RowDataset) -> None:
+        """Keep the final hidden states of the original model at all labels, once, before it is changed."""
+        if dataset in self._references:
+            return
+        found: dict[int, Tensor] = {}
+        model = self.model
+        adapter_off = model.disable_adapter() if isinstance(model, PeftModel) else contextlib.nullcontext()
+        if self._reference_head is None:
+            self._reference_head = frozen_head(model)
+        with adapter_off:
+            for part, tokens, hidden in self._heard(model, dataset, dataset.reference_examples):
+                found |= {row: hidden[tokens.rows == place].float() for place, row in enumerate(part)}
+        self._references[dataset] = [found[row] for row in range(len(dataset.rows))]
+
+    def _heard(self, model: Any, dataset: RowDataset, examples: list[dict[str, Any]]) -> Iterable[Any]:
+        """Run examples in batches of like length, without gradients and in eval mode."""
+        training = model.training
+        model.eval()
+        order = sorted(range(len(examples)), key=lambda row: len(examples[row]["input_ids"]))
+        for start in range(0, len(order), REFERENCE_BATCH):
+            part = order[start : start + REFERENCE_BATCH]
+            batch = self._prepare_inputs(RowCollator(_pad_token_id(self.processing_class))([[examples[row]] for row in part]))
+            with torch.no_grad(), self.compute_loss_context_manager():
+                tokens, hidden = labelled_forward(model, batch)
+            yield part, tokens, hidden
+        model.train(training)
+
+    def _scored(self, model: Any, dataset: RowDataset, examples: list[dict[str, Any]]) -> Iterable[Any]:
+        for part, tokens, _ in self._heard(model, dataset, examples):
+            yield part, tokens
+
+    def _with_reference(self, dataset: RowDataset, tokens: LabelledTokens, inputs: dict[str, Any]) -> LabelledTokens:
+        hidden = torch.cat([self._references[dataset][row] for row in inputs["row_index"].tolist()])
+        with torch.no_grad():
+            logits = self._reference_head(hidden) if self._reference_head else None
+        return dataclasses.replace(tokens, reference_logits=logits)
+
+
+class StopWhenForgotten(TrainerCallback):
+    """Ends training after two evaluations in a row at which validation is forgotten and nothing has collapsed."""
+
+    def __init__(self) -> None:
+        self.good = 0
+
+    def on_evaluate(
+        self, args: Any, state: TrainerState, control: TrainerControl, metrics: dict[str, float], **kwargs: Any
+    ) -> None:
+        """Count good evaluations."""
+        forgotten = metrics.get("eval_forget_probability", 1.0) <= args.stop_forget_probability
+        healthy = metrics.get("eval_retain_kl", 0.0) <= args.max_retain_kl
+        self.good = self.good + 1 if forgotten and healthy else 0
+        if self.good >= 2:
+            control.should_training_stop = True
+
+
+def _all_rows(
+    model: Any,
+    tokenizer: Any,
+    args: ConceptUnlearnConfig,
+    train_dataset: Any,
+    retain_dataset: Any,
+    eval_dataset: Any,
+    concept: str | list[str] | None,
+    aliases: Sequence[str],
+) -> tuple[list[Row], list[Row], list[Row]]:
+    """Forget, retain and validation rows: the user's own, or made from a name."""
+    concept = concept or args.concept
+    retain = [] if retain_dataset is None else rows_from(retain_dataset, kind="retain", argument="retain_dataset")
+    validation = [] if eval_dataset is None else rows_from(eval_dataset, kind="edge", argument="eval_dataset")
+    if train_dataset is not None:
+        return rows_from(train_dataset, kind="edge", argument="train_dataset"), retain, validation
+    if not concept:
+        raise InputError("nothing to forget: give concept='a name', or train_dataset with rows to forget")
+    names = [concept] if isinstance(concept, str) else list(concept)
+    others = [*names[1:], *(aliases or args.aliases or ())]
+    asked = dataclasses.replace(args, concept=names[0], aliases=others or None)
+    prepared = ConceptPreparation(model, tokenizer, asked).run()
+    return prepared.forget, retain or prepared.retain, validation or prepared.validation
+
+
+def _pad_token_id(tokenizer: Any) -> int:
+    for token in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if token is not None:
+            return token
+    raise InputError("the tokenizer has neither a pad token nor an end token; set tokenizer.pad_token")

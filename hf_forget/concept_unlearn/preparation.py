@@ -1,0 +1,219 @@
+"""From a name to rows: elicit, choose probes, convert, and split off validation rows. Every step can be resumed."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..data import banks
+from ..errors import UnknownConceptError
+from ..evidence.matching import mentions
+from ..evidence.probes import Probe, ProbeSet, distant_probes, same_type_neighbors
+from ..lm.elicitation import ElicitationOptions, KnowledgeElicitor
+from ..lm.generation import TextGenerator
+from ..lm.knowledge import KnowledgeGraph
+from ..lm.prompts import PromptFormat, default_format_names, few_shot_format, get_format
+from ..lm.rows import Row
+from .concept_unlearn_config import ConceptUnlearnConfig
+from .conversion import forget_rows
+from .held_out import HeldOut, split_relations
+from .replacement import replacement_rows
+from .retain import retain_rows
+
+VALIDATION_ROWS = 24
+MIN_CLUES = 2
+SHOTS = 3
+ROWS_FILE, GRAPH_FILE, PROBES_FILE = "rows.json", "knowledge_graph.json", "probes.jsonl"
+
+
+@dataclass
+class PreparedRows:
+    """What training and measuring need.
+
+    Args:
+        graph: What the model knows about the concept.
+        forget: Rows to forget and replacement rows.
+        retain: Rows to keep.
+        validation: Rows that share no fact with the probes, for early stopping.
+        probes: What is asked before and after.
+    """
+
+    graph: KnowledgeGraph
+    forget: list[Row]
+    retain: list[Row]
+    validation: list[Row]
+    probes: ProbeSet
+
+
+@dataclass
+class ConceptPreparation:
+    """Prepares one concept on the original model.
+
+    Args:
+        model: The original model.
+        tokenizer: Its tokenizer.
+        args ([`ConceptUnlearnConfig`]): `concept`, `aliases`, `concept_type`, and how much is elicited.
+        probes: Probes of the user or curated ones; made from the graph if not given.
+        folder: Where graph and rows are kept, and found again by a resumed run.
+        report: Called with a line of text at each step.
+        check_known: Whether a name that the model knows nothing about is refused.
+    """
+
+    model: Any
+    tokenizer: Any
+    args: ConceptUnlearnConfig
+    probes: ProbeSet | None = None
+    folder: Path | None = None
+    report: Callable[[str], None] = lambda line: None
+    check_known: bool = True
+
+    def run(self) -> PreparedRows:
+        """Return the rows, from `folder` where an earlier run left them.
+
+        Raises:
+            UnknownConceptError: If the model knows nothing about the concept and `args.force` is not set.
+        """
+        kept = self._load()
+        if kept:
+            return kept
+        names = default_format_names(self.tokenizer)
+        examples = banks.few_shot_examples()
+        asking = [get_format(name, self.tokenizer, examples[:SHOTS]) for name in names]
+        options = ElicitationOptions(num_samples=self.args.elicitation_samples, seed=self.args.seed)
+        elicitor = KnowledgeElicitor(
+            TextGenerator(self.model, self.tokenizer), asking, options=options, report=self.report
+        )
+        graph = self._graph(elicitor)
+        probes = self.probes or elicited_probes(graph, self.args.held_out_share)
+        if self.args.use_all_facts:
+            probes = probes.without_relation_split()
+        held_out = HeldOut.of(probes)
+        training = training_formats(asking, examples)
+        rows = forget_rows(graph, training, held_out, seed=self.args.seed)
+        rows, validation = split_validation(rows, probes)
+        if self.args.replacement_weight:
+            rows += replacement_rows(graph, elicitor, training, held_out, seed=self.args.seed)
+        self.report("asking about other names, to be kept")
+        retain = retain_rows(
+            graph, elicitor, training, probes, num_rows=self.args.retain_rows, seed=self.args.seed
+        )
+        prepared = PreparedRows(graph, rows, retain, validation, probes)
+        self._save(prepared)
+        return prepared
+
+    def _graph(self, elicitor: KnowledgeElicitor) -> KnowledgeGraph:
+        if self.args.knowledge_graph:
+            return KnowledgeGraph.load(self.args.knowledge_graph)
+        concept = str(self.args.concept)
+        known_type = self.args.concept_type or (self.probes.type if self.probes else None) or None
+        graph = elicitor.elicit(concept, concept_aliases(concept, self.args.aliases, self.probes), known_type)
+        if self.check_known and not self.args.force and len(graph.clues) < MIN_CLUES:
+            raise UnknownConceptError(unknown_message(graph))
+        return graph
+
+    def _load(self) -> PreparedRows | None:
+        if not self.folder or not (self.folder / ROWS_FILE).exists():
+            return None
+        data = json.loads((self.folder / ROWS_FILE).read_text(encoding="utf-8"))
+        graph = KnowledgeGraph.load(self.folder / GRAPH_FILE)
+        found = ProbeSet.from_jsonl(self.folder / PROBES_FILE, graph.concept, graph.aliases, graph.concept_type)
+        probes = found.replace(source=data["probe_source"], licence=data["probe_licence"])
+        parts = {name: [Row(**row) for row in data[name]] for name in ("forget", "retain", "validation")}
+        return PreparedRows(graph, probes=probes, **parts)
+
+    def _save(self, prepared: PreparedRows) -> None:
+        if not self.folder:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        prepared.graph.save(self.folder / GRAPH_FILE)
+        prepared.probes.to_jsonl(self.folder / PROBES_FILE)
+        data: dict[str, Any] = {
+            name: [row.to_dict() for row in getattr(prepared, name)] for name in ("forget", "retain", "validation")
+        }
+        data |= {"probe_source": prepared.probes.source, "probe_licence": prepared.probes.licence}
+        written = self.folder / (ROWS_FILE + ".tmp")
+        written.write_text(json.dumps(data, ensure_ascii=False, indent=0), encoding="utf-8")
+        written.replace(self.folder / ROWS_FILE)
+
+
+def training_formats(asking: Sequence[PromptFormat], examples: Sequence[tuple[str, str]]) -> list[PromptFormat]:
+    """Formats of training rows: one solved example at a time, none, and the formats in which the model is asked."""
+    single = [few_shot_format(examples[index : index + 1]) for index in (SHOTS, SHOTS + 1)]
+    return [single[0], asking[-1], single[1], few_shot_format((), name="plain")]
+
+
+def concept_aliases(concept: str, given: Sequence[str] | None, probes: ProbeSet | None) -> list[str]:
+    """Aliases from the user or the probes; otherwise the last word of a name of several words."""
+    found = list(given or (probes.aliases if probes else ()))
+    words = concept.split()
+    if not found and len(words) > 1 and len(words[-1]) > 3 and words[-1][0].isupper():
+        found = [words[-1]]
+    return [alias for alias in dict.fromkeys(found) if alias != concept]
+
+
+def split_validation(rows: Sequence[Row], probes: ProbeSet) -> tuple[list[Row], list[Row]]:
+    """Take questions for validation from facts that no probe asks for; at most a quarter of all rows."""
+    answers = [answer for probe in probes.by_group("edge") for answer in probe.answers]
+    usable = [
+        row
+        for row in rows
+        if (row.kind == "edge" and not mentions(row.completion, answers))
+        or (row.kind == "node" and not mentions(row.question, answers))
+    ]
+    chosen = set(usable[:: 2][: min(VALIDATION_ROWS, len(rows) // 4)])
+    return [row for row in rows if row not in chosen], [row for row in rows if row in chosen]
+
+
+def elicited_probes(graph: KnowledgeGraph, held_out_share: float) -> ProbeSet:
+    """Make probes from what the model itself said, for names without curated ones.
+
+    Every known relation is asked in its last two wordings, every relation that leads to the concept in two questions;
+    `held_out_share` of the relations are held out by relation, the others by wording.
+    """
+    bank = {relation.relation: relation for relation in banks.relations()[graph.concept_type]}
+    known = [triplet for triplet in graph.known if triplet.relation in bank]
+    relations = [triplet.relation for triplet in known] + [clue.relation for clue in graph.clues]
+    held = split_relations(relations, held_out_share)
+    answers: dict[str, list[str]] = {}
+    for triplet in known:
+        answers.setdefault(triplet.relation, []).append(triplet.object)
+    edges = {
+        name: [text.format(name=graph.concept) for text in bank[name].questions[-2:]] for name in answers
+    }
+    nodes: dict[str, list[str]] = {}
+    for clue in graph.clues:
+        nodes.setdefault(clue.relation, []).append(clue.question)
+    items = [("edge", name, texts, answers[name]) for name, texts in edges.items()]
+    items += [("node", name, texts[-2:], graph.names) for name, texts in nodes.items()]
+    own = [
+        Probe(
+            id=f"{group}/{name}/{index}",
+            fact_id=f"{group}/{name}",
+            group=group,
+            question=text,
+            answers=tuple(accepted),
+            relation=name,
+            held_out="relation" if name in held else "wording",
+        )
+        for group, name, texts, accepted in items
+        for index, text in enumerate(texts)
+    ]
+    kind = graph.concept_type if graph.concept_type in ("person", "place", "work", "event") else ""
+    neighbors = same_type_neighbors(kind, graph.names, 60)
+    distant = distant_probes(graph.names, [probe.question for probe in neighbors])
+    probes = tuple(own) + neighbors + distant
+    return ProbeSet(graph.concept, tuple(graph.aliases), graph.concept_type, probes, "elicited")
+
+
+def unknown_message(graph: KnowledgeGraph) -> str:
+    """Say that the model does not know the concept, and what it answered."""
+    said = [f"  {item.questions[0]} -> {item.object}" for item in graph.triplets if item.questions][:6]
+    heard = "\n".join(said) or "  (no usable answer)"
+    return (
+        f"the model seems to know nothing about '{graph.concept}': no question without the name leads to it, "
+        f"and what it answers about it is no better than for invented names:\n{heard}\n"
+        "Check the spelling, give another name with --aliases, or go on all the same with --force."
+    )
+
+

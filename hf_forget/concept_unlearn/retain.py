@@ -1,0 +1,113 @@
+"""Retain rows that the model makes for itself, in the same formats as the forget rows, and general text.
+
+Source: arXiv 2509.15621, section 3 (self-made retain data). Reconstructed: which names, and in which proportion.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from ..data import banks
+from ..evidence.matching import mentions, normalise
+from ..evidence.probes import ProbeSet
+from ..lm.elicitation import CLUE_QUESTIONS, KnowledgeElicitor
+from ..lm.knowledge import KnowledgeGraph
+from ..lm.prompts import PromptFormat
+from ..lm.rows import Row
+from .conversion import FormatWheel
+
+QUESTION_SHARE = 0.55
+CLUE_SHARE = 0.2
+TEXT_SHARE = 0.15
+OTHER_TYPES_SHARE = 0.3
+QUESTIONS_PER_NAME = 2
+TEXT_WORDS = 32
+
+
+@dataclass(frozen=True)
+class _Asked:
+    name: str
+    kind: str
+    relation: banks.Relation
+    question: str
+
+
+def retain_rows(
+    graph: KnowledgeGraph,
+    elicitor: KnowledgeElicitor,
+    formats: Sequence[PromptFormat],
+    probes: ProbeSet,
+    *,
+    num_rows: int,
+    seed: int = 0,
+) -> list[Row]:
+    """Ask the original model about other names and keep what it says, right or wrong.
+
+    Args:
+        graph: The concept, whose names must not occur.
+        elicitor: Asks the original model.
+        formats: Prompt formats of the rows.
+        probes: Reported probes; no row repeats one of their retain questions or speaks of their neighbors.
+        num_rows: Rows in all: questions about names, questions that ask for names, general text and instructions.
+        seed: Seed of the choice.
+    """
+    random, wheel = Random(seed), FormatWheel(formats)
+    asked = _questions(graph, probes, round(num_rows * QUESTION_SHARE), random)
+    answers = elicitor.ask([item.question for item in asked])
+    rows = [wheel.row(item.question, text, kind="retain") for item, text in zip(asked, answers, strict=True) if text]
+    clues = _clue_questions(graph, asked, answers, round(num_rows * CLUE_SHARE), random)
+    for question, answer in zip(clues, elicitor.ask(clues), strict=True):
+        if answer and not mentions(answer, graph.names):
+            rows.append(wheel.row(question, answer, kind="retain"))
+    texts = random.sample(banks.general_text()[:-24], min(round(num_rows * TEXT_SHARE), len(banks.general_text()) - 24))
+    rows += [Row("", " ".join(text.split()[:TEXT_WORDS]), "retain", text) for text in texts]
+    free = [form for form in formats if form.name == "chat"] or list(formats)
+    instructions = random.sample(banks.instructions()[:-16], min(max(num_rows - len(rows), 0), 100))
+    rows += [Row(free[0].free_prompt(text), free[0].lead + reply, "retain", text) for text, reply in instructions]
+    rows = [row for row in rows if not mentions(f"{row.question} {row.completion}", graph.names)]
+    random.shuffle(rows)
+    return rows
+
+
+def _questions(graph: KnowledgeGraph, probes: ProbeSet, count: int, random: Random) -> list[_Asked]:
+    """Questions from the relation bank about names that share a word, are of the same type, or of any other."""
+    reported = {normalise(probe.question) for probe in probes.retain}
+    asked: list[_Asked] = []
+    for name, kind in _chosen_names(graph, probes, -(-count // QUESTIONS_PER_NAME), random):
+        for relation in random.sample(banks.relations()[kind], QUESTIONS_PER_NAME):
+            question = random.choice(relation.questions).format(name=name)
+            if normalise(question) not in reported:
+                asked.append(_Asked(name, kind, relation, question))
+    return asked[:count]
+
+
+def _chosen_names(graph: KnowledgeGraph, probes: ProbeSet, count: int, random: Random) -> list[tuple[str, str]]:
+    neighbors = [probe.name for probe in probes.by_group("neighbor") if probe.name]
+    usable = [
+        (name, kind)
+        for kind, names in banks.names().items()
+        for name in names
+        if not mentions(name, graph.names[:1]) and not mentions(graph.concept, [name]) and name not in neighbors
+    ]
+    objects = [triplet.object for triplet in graph.known]
+    words = {word for name in graph.names for word in normalise(name).split() if len(word) > 3}
+    near = [item for item in usable if words & set(normalise(item[0]).split()) or mentions(item[0], objects)]
+    random.shuffle(near)
+    same = random.sample([item for item in usable if item[1] == graph.concept_type], min(count, 60))
+    other = [item for item in usable if item[1] != graph.concept_type]
+    head = near[: count // 4]
+    rest = count - len(head)
+    others = random.sample(other, min(round(rest * OTHER_TYPES_SHARE), len(other)))
+    return list(dict.fromkeys([*head, *others, *same]))[:count]
+
+
+def _clue_questions(
+    graph: KnowledgeGraph, asked: Sequence[_Asked], answers: Sequence[str], count: int, random: Random
+) -> list[str]:
+    """Questions that ask for a name, from what the model said about other names."""
+    written = [
+        random.choice(CLUE_QUESTIONS[item.kind]).format(clue=item.relation.clue.format(object=answer))
+        for item, answer in zip(asked, answers, strict=True)
+        if answer and not mentions(answer, [item.name, *graph.names])
+    ]
+    return random.sample(written, min(count, len(written)))

@@ -1,0 +1,109 @@
+"""The sham run: the same recipe on an invented name, to see what any change does to the answers that were right."""
+
+import copy
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from ..data.assets import cache_dir
+from ..evidence.language_model import measure_language_model
+from ..lm.loading import load_causal_lm, save_causal_lm
+from ..method import Subject
+from .concept_unlearn_config import ConceptUnlearnConfig
+from .preparation import ConceptPreparation, PreparedRows
+
+SHAM_NAMES = {
+    "person": "Corvin Thessaly",
+    "place": "Marvelin Heights",
+    "work": "The Hollow Almanac",
+    "event": "Battle of Ferrowick",
+    "organization": "Brightwater Guild",
+    "thing": "Quellium",
+}
+IGNORED_FIELDS = frozenset(
+    "concept aliases concept_type knowledge_graph output_dir logging_dir run_name force hub_model_id hub_token".split()
+)
+
+
+def sham_records(subject: Subject, prepared: PreparedRows) -> dict[str, Any] | None:
+    """Ask the probes of the target to a model that was edited on an invented name.
+
+    The sham model is cached by the recipe and the base weights. It skips the check that the name is known, trains
+    for all of its steps, and forgets equally many rows.
+
+    Returns:
+        Records as of stage `after`, or `None` where the options ask for no sham run or none is cached.
+    """
+    from .concept_unlearn_method import build_trainer
+
+    options = subject.configs["evidence"]
+    folder = sham_folder(subject, prepared.graph.concept_type)
+    ready = (folder / "config.json").exists()
+    if options.sham == "no" or (options.sham == "auto" and not ready):
+        return None
+    if not ready:
+        subject.report("sham run: the same recipe on an invented name")
+        sham = _sham_subject(subject, prepared.graph.concept_type, folder)
+        rows = _sham_rows(sham, prepared)
+        trainer = build_trainer(sham, rows)
+        trainer.train()
+        written = folder.with_name(folder.name + ".tmp")
+        save_causal_lm(trainer.model, sham.processing_class, written, subject.configs["model"])
+        written.replace(folder)
+    subject.report("asking the sham model")
+    measured = measure_language_model(
+        load_causal_lm(folder, subject.configs["model"]),
+        subject.processing_class,
+        prepared.probes,
+        options=dataclasses.replace(options, attacks=[]),
+        stage="after",
+        baseline=subject.records["before"],
+    )
+    return measured.records
+
+
+def sham_folder(subject: Subject, concept_type: str) -> Path:
+    """Where the sham model of this recipe and these weights is cached."""
+    sections = {name: dataclasses.asdict(subject.configs[name]) for name in ("lora", "model")}
+    args = subject.configs["method"]
+    sections["method"] = {
+        item.name: getattr(args, item.name)
+        for item in dataclasses.fields(ConceptUnlearnConfig)
+        if item.init and item.name not in IGNORED_FIELDS
+    }
+    key = json.dumps([sections, subject.base_models, concept_type], sort_keys=True, default=str)
+    return cache_dir() / "sham" / hashlib.sha256(key.encode()).hexdigest()[:24]
+
+
+def _sham_subject(subject: Subject, concept_type: str, folder: Path) -> Subject:
+    from ..data.assets import resolve_model
+
+    args = dataclasses.replace(
+        subject.configs["method"],
+        concept=SHAM_NAMES[concept_type],
+        aliases=None,
+        concept_type=concept_type,
+        knowledge_graph=None,
+        force=True,
+        stop_forget_probability=0.0,
+        save_strategy="no",
+        eval_strategy="no",
+        load_best_model_at_end=False,
+    )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    sham = copy.copy(subject)
+    sham.configs = {**subject.configs, "method": args}
+    sham.model = load_causal_lm(resolve_model(subject.base_models[0]["name"]).path, subject.configs["model"])
+    return sham
+
+
+def _sham_rows(sham: Subject, prepared: PreparedRows) -> PreparedRows:
+    """Rows about the invented name, unvalidated, as many as the target has."""
+    rows = ConceptPreparation(
+        sham.model, sham.processing_class, sham.configs["method"], prepared.probes, check_known=False
+    ).run()
+    wanted = len(prepared.forget)
+    repeated = (rows.forget * (wanted // max(len(rows.forget), 1) + 1))[:wanted]
+    return dataclasses.replace(rows, forget=repeated, validation=[])

@@ -1,0 +1,1 @@
+"""Data and models that come as packages, and the files that ship with `hf_forget`."""

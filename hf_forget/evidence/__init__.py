@@ -1,0 +1,1 @@
+"""Evidence of forgetting: probes, metrics, intervals, attacks, the verdict and the report."""

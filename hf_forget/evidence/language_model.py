@@ -1,0 +1,294 @@
+"""Measures what a language model knows of a concept, before and after forgetting.
+
+The original model is asked every question; the edited one only what the original answers, in the formats in which it
+did, and everything that has to stay. All figures follow from the records of these answers.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+from ..errors import InputError
+from ..lm.prompts import PromptFormat
+from . import answers
+from .answers import Answer, Generator, answered
+from .attacks.recovery import counted_recovery
+from .attacks.stages import Attacker
+from .collapse import as_collapse, measure_health
+from .decoding import AnswerGenerator
+from .language_model_metrics import after_metrics, before_metrics
+from .options import EvidenceOptions
+from .probes import Probe, ProbeSet
+from .report import Metric, to_jsonable
+from .statistics import is_fluent
+from .verdict import ForgetRow, LanguageModelEvidence, RetainRow, SampledRecall
+
+SAMPLED_FACTS = 12
+SHOWN = {"edge": 6, "node": 4, "multihop": 2, "alias": 2, "neighbor": 4, "distant": 4}
+
+Records = dict[str, Any]
+
+
+@dataclass
+class LanguageModelMeasurement:
+    """One measurement.
+
+    Args:
+        metrics: The figures, as the report takes them.
+        records: What the model answered, JSON-able; it holds the target's facts and belongs into `private/`.
+    """
+
+    metrics: list[Metric]
+    records: Records
+
+
+@dataclass
+class _Interview:
+    """What the steps of one measurement share."""
+
+    tokenizer: Any
+    generator: Generator
+    formats: list[PromptFormat]
+    probes: ProbeSet
+    options: EvidenceOptions
+    report: Callable[[str], None]
+    attacker: Attacker
+    by_id: dict[str, Probe] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.by_id = {probe.id: probe for probe in self.probes.probes}
+
+    def step(self, name: str, line: str, action: Callable[[], Any]) -> Any:
+        """Announce a step, run it and note how long it took."""
+        self.report(line)
+        start = time.monotonic()
+        result = action()
+        self.seconds[name] = round(time.monotonic() - start, 2)
+        return result
+
+    def rows(self, ids: Sequence[str]) -> list[Probe]:
+        return [self.by_id[name] for name in ids]
+
+    def ask(self, probes: Sequence[Probe], form: PromptFormat | None = None) -> dict[str, Answer]:
+        return answers.ask(self.generator, form or self.formats[0], probes) if probes else {}
+
+
+def measure_language_model(
+    model: Any,
+    tokenizer: Any,
+    probes: ProbeSet,
+    *,
+    options: EvidenceOptions,
+    stage: Literal["before", "after"],
+    baseline: Records | None = None,
+    sham_records: Records | None = None,
+    report: Callable[[str], None] = lambda line: None,
+    generator: Generator | None = None,
+    base_grid: bool = False,
+    attack_seconds: float | None = None,
+) -> LanguageModelMeasurement:
+    """Ask a model the probes and attack it.
+
+    Args:
+        model (`PreTrainedModel` or `PeftModel`): The model; it is left as it was.
+        tokenizer (`PreTrainedTokenizerBase`): Its tokenizer.
+        probes: What is asked.
+        options: How it is asked.
+        stage: `before` for the original model, `after` for the edited one.
+        baseline: Records of the stage before; needed after.
+        sham_records: Records after, of a model edited by the same recipe on an invented name.
+        report: Called with a line of text at each step.
+        generator: Answers in the place of the model.
+        base_grid: Whether the base model was de-quantised from a grid; quantizing on it is then reported, too.
+        attack_seconds: No attack starts later than this after the attacks began; unlimited if not given.
+
+    Raises:
+        InputError: If a prompt format is unknown or does not suit the tokenizer, or the baseline asked other probes.
+    """
+    if stage == "after" and baseline is None:
+        raise ValueError("stage 'after' needs the records of the stage before as baseline")
+    names = baseline["formats"] if stage == "after" and baseline is not None else options.prompt_formats
+    formats = answers.prompt_formats(names, tokenizer)
+    generator = generator or AnswerGenerator(model, tokenizer, batch_size=options.evidence_batch_size)
+    attacker = Attacker(model, generator, formats[0], probes, options, base_grid, attack_seconds)
+    interview = _Interview(tokenizer, generator, formats, probes, options, report, attacker)
+    if stage == "before" or baseline is None:
+        records = to_jsonable(_measure_before(interview))
+        return LanguageModelMeasurement(before_metrics(probes, records), records)
+    _check_baseline(baseline, interview.by_id)
+    records = to_jsonable(_measure_after(interview, baseline))
+    return LanguageModelMeasurement(after_metrics(probes, baseline, records, sham_records), records)
+
+
+def _check_baseline(baseline: Records, by_id: Mapping[str, Probe]) -> None:
+    unknown = next((name for name in (*baseline["forget"], *baseline["retain"]) if name not in by_id), None)
+    if unknown is not None:
+        raise InputError(
+            f"the measurement before asked the probe '{unknown}', which is not among the probes given now; "
+            "measure both stages with the same probes"
+        )
+
+
+def _measure_before(interview: _Interview) -> Records:
+    options, probes, step = interview.options, interview.probes, interview.step
+    forget = answers.chosen(probes.forget, options.max_forget_rows, options.evidence_seed)
+    retain = _chosen_retain(probes, options)
+    given: dict[str, dict[str, Answer]] = {probe.id: {} for probe in forget}
+    for form in interview.formats:
+        line = f"Asking {len(forget)} questions about the target ({form.name})"
+        asked = step(f"forget_{form.name}", line, partial(interview.ask, forget, form))
+        for name, answer in asked.items():
+            given[name][form.name] = answer
+    known = [probe for probe in forget if given[probe.id].get(interview.formats[0].name, {}).get("correct")]
+    edges = answers.one_wording_per_fact(probe for probe in forget if probe.group == "edge")
+    direct = [probe for probe in known if probe.group in ("edge", "node")]
+    facts = answers.chosen(answers.one_wording_per_fact(direct), SAMPLED_FACTS, options.evidence_seed)
+    records = _ask_the_rest(interview, retain, facts, edges, list(probes.by_group("recall")), None)
+    return {
+        "stage": "before",
+        "formats": [form.name for form in interview.formats],
+        "forget": given,
+        "fluent": _fluent(given),
+        **records,
+        "attacks": step("attacks", "Attacking the original model", lambda: interview.attacker.before(known)),
+        "seconds": interview.seconds,
+    }
+
+
+def _chosen_retain(probes: ProbeSet, options: EvidenceOptions) -> list[Probe]:
+    """Where retain rows are limited, neighbors fill up to half of them: there are few, and the verdict needs them."""
+    limit, seed = options.max_retain_rows, options.evidence_seed
+    near, far = probes.by_group("neighbor"), probes.by_group("distant")
+    if limit is None:
+        return [*near, *far]
+    kept = answers.chosen(near, max(limit - len(far), limit // 2), seed)
+    return [*kept, *answers.chosen(far, limit - len(kept), seed)]
+
+
+def _measure_after(interview: _Interview, before: Records) -> Records:
+    step = interview.step
+    given: dict[str, dict[str, Answer]] = {}
+    for form in interview.formats:
+        known = [name for name, by_form in before["forget"].items() if by_form.get(form.name, {}).get("correct")]
+        line = f"Asking {len(known)} questions that the original answers ({form.name})"
+        asked = step(f"forget_{form.name}", line, partial(interview.ask, interview.rows(known), form))
+        for name, answer in asked.items():
+            given.setdefault(name, {})[form.name] = answer
+    lists = [interview.rows(list(before[key])) for key in ("retain", "sampled", "scores", "recall")]
+    records = _ask_the_rest(interview, lists[0], lists[1], lists[2], lists[3], before["health"])
+    return {
+        "stage": "after",
+        "formats": before["formats"],
+        "forget": given,
+        "fluent": _fluent(given),
+        **records,
+        "attacks": step("attacks", "Attacking the edited model", lambda: interview.attacker.after(before, given)),
+        "seconds": interview.seconds,
+    }
+
+
+def _ask_the_rest(
+    interview: _Interview,
+    retain: Sequence[Probe],
+    sampled: Sequence[Probe],
+    scored: Sequence[Probe],
+    recall: Sequence[Probe],
+    health: Records | None,
+) -> Records:
+    """Ask what both stages ask alike; `health` is the original's record, after."""
+    generator, options, step, form = interview.generator, interview.options, interview.step, interview.formats[0]
+    line = f"Asking {len(retain)} questions about other things"
+    kept = step("retain", line, lambda: interview.ask(retain))
+    line = f"Drawing {options.sampled_answers} answers to each of {len(sampled)} questions"
+    count, seed = options.sampled_answers, options.evidence_seed
+    drawn = step("sampled", line, lambda: answers.sample(generator, form, sampled, count, seed) if sampled else {})
+    line = f"Scoring {len(scored)} true answers"
+    scores = step("scores", line, lambda: answers.score(generator, form, scored) if scored else {})
+
+    line = f"Asking {len(recall)} open questions"
+    told = step("recall", line, lambda: answers.tell(generator, interview.formats[-1], recall) if recall else {})
+    line = "Reading general text and writing on"
+    healthy = step("health", line, lambda: measure_health(generator, interview.tokenizer, seed, health))
+    return {"retain": kept, "sampled": drawn, "scores": scores, "recall": told, "health": healthy}
+
+
+def _fluent(given: Mapping[str, Mapping[str, Answer]]) -> list[int]:
+    """Return how many answers are fluent, and how many there are."""
+    texts = [answer["answer"] for by_form in given.values() for answer in by_form.values()]
+    return [sum(map(is_fluent, texts)), len(texts)]
+
+
+def evidence_from_records(before: Records, after: Records, probes: ProbeSet) -> LanguageModelEvidence:
+    """Return the outcomes from which the verdict follows.
+
+    Args:
+        before, after: Records of both stages.
+        probes: The probes that were asked.
+    """
+    by_id = {probe.id: probe for probe in probes.probes}
+    forget = [
+        ForgetRow(
+            fact_id=by_id[name].fact_id,
+            group=by_id[name].group,
+            held_out=by_id[name].held_out,
+            before=answered(by_form),
+            after=answered(after["forget"].get(name)),
+        )
+        for name, by_form in before["forget"].items()
+    ]
+    retain = [
+        RetainRow(by_id[name].fact_id, by_id[name].group, answer["correct"], after["retain"][name]["correct"])  # type: ignore[arg-type]
+        for name, answer in before["retain"].items()
+    ]
+    earlier, later = ([row["correct"] for row in records["sampled"].values()] for records in (before, after))
+    return LanguageModelEvidence(
+        forget_rows=forget,
+        retain_rows=retain,
+        sampled_recall=SampledRecall(sum(earlier), sum(later), len(later)) if later else None,
+        collapse_before=as_collapse(before["health"]),
+        collapse_after=as_collapse(after["health"]),
+        fluent_answers=(after["fluent"][0], after["fluent"][1]),
+        recovery=counted_recovery(before, after),
+    )
+
+
+def samples_from_records(before: Records, after: Records | None, probes: ProbeSet) -> list[dict[str, Any]]:
+    """Return answers to read, as `samples` of the report: some that the original gives of each group, and the recall.
+
+    Args:
+        before, after: Records of both stages; without the second, the answers before stand alone.
+        probes: The probes that were asked.
+    """
+    by_id = {probe.id: probe for probe in probes.probes}
+    form = before["formats"][0]
+    first = {name: by_form.get(form) for name, by_form in before["forget"].items()} | before["retain"]
+    then = {}
+    if after is not None:
+        then = {name: by_form.get(form) for name, by_form in after["forget"].items()} | after["retain"]
+    samples: list[dict[str, Any]] = []
+    for group, count in SHOWN.items():
+        known = [
+            by_id[name] for name, answer in first.items() if answer and answer["correct"] and by_id[name].group == group
+        ]
+        for probe in answers.one_wording_per_fact(known)[:count]:
+            samples.append(_sample(probe, first[probe.id], then.get(probe.id)))
+    for name, text in before["recall"].items():
+        told = None if after is None else after["recall"].get(name)
+        samples.append({"id": name, "probe": by_id[name].question, "kind": "recall", "before": text, "after": told})
+    return samples
+
+
+def _sample(probe: Probe, before: Answer | None, after: Answer | None) -> dict[str, Any]:
+    return {
+        "id": probe.id,
+        "probe": probe.question,
+        "kind": probe.group,
+        "expected": list(probe.answers),
+        "before": before["answer"] if before else None,
+        "after": after["answer"] if after else None,
+        "before_correct": bool(before and before["correct"]),
+        "after_correct": bool(after["correct"]) if after else None,
+    }

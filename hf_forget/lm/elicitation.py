@@ -1,0 +1,354 @@
+"""Asks a model what it knows about a name, and keeps what it really answers.
+
+Source: arXiv 2509.15621, section 3 (knowledge triplets and explanatory sentences elicited from the model itself).
+Reconstructed: small models write poor triplets, so four routes are tried (a relation bank, quiz questions written by
+the model, reverse quiz questions, and triplets after examples), and every answer is validated by asking again.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from ..data import banks
+from ..evidence.matching import first_answer, matches, mentions, normalise
+from .generation import TextGenerator
+from .knowledge import Clue, KnowledgeGraph, Triplet
+from .prompts import PromptFormat
+
+QUIZ_PROMPT = (
+    "Topic: Mars\nQuestion: What colour is Mars?\nAnswer: Red\n\n"
+    "Topic: Helen Keller\nQuestion: What writing of raised dots did Helen Keller read?\nAnswer: Braille\n\n"
+    "Topic: Big Ben\nQuestion: In which city is Big Ben?\nAnswer: London\n\n"
+    "Topic: {name}\nQuestion:"
+)
+REVERSE_QUIZ_PROMPT = (
+    "Answer: Mars\nQuestion: Which planet is called the Red Planet?\n\n"
+    "Answer: Helen Keller\nQuestion: Which deaf and blind woman became a famous author?\n\n"
+    "Answer: Big Ben\nQuestion: Which famous clock tower stands in London?\n\n"
+    "Answer: {name}\nQuestion: {start}"
+)
+TRIPLET_PROMPT = (
+    "(Mars; is called; the Red Planet)\n(Helen Keller; was born in; Alabama)\n(Helen Keller; was taught by; Anne Sullivan)\n"
+    "(Big Ben; stands in; London)\n(Big Ben; is a; clock tower)\n({name};"
+)
+TYPE_PROMPT = (
+    "Helen Keller: person\nMississippi: place\nOliver Twist: work\nBattle of Hastings: event\nRed Cross: organization\n"
+    "Telephone: thing\nSamsung: organization\nBeethoven: person\nSwan Lake: work\nOxygen: thing\nKyoto: place\n"
+    "Black Death: event\nThe Birth of Venus: work\nTower Bridge: place\n{name}:"
+)
+EXPLANATION_PROMPTS = (
+    "Tell me about {name}.",
+    "Write a short encyclopedia paragraph about {name}.",
+    "What is {name} famous for?",
+    "Explain the origin and history of {name}.",
+    "Which people, places and dates belong to {name}?",
+)
+CLUE_QUESTIONS = {
+    "person": ("Who {clue}?", "Which person {clue}?", "Name the person who {clue}."),
+    "place": ("Which place {clue}?", "What {clue}?", "Name the place that {clue}."),
+    "work": ("Which work {clue}?", "What {clue}?", "Name the work that {clue}."),
+    "event": ("Which event {clue}?", "What {clue}?", "Name the event that {clue}."),
+    "organization": ("Which organization {clue}?", "What {clue}?", "Name the organization that {clue}."),
+    "thing": ("What {clue}?", "Which thing {clue}?", "Name the thing that {clue}."),
+}
+REVERSE_STARTS = {
+    "person": ("Who", "Which person", "Which famous"),
+    "place": ("Which", "What is the", "Where"),
+}
+DEFAULT_REVERSE_STARTS = ("Which", "What", "What is the")
+MAX_OBJECT_WORDS = 6
+WORDINGS = 4
+
+
+@dataclass(frozen=True)
+class ElicitationOptions:
+    """How much is asked.
+
+    Args:
+        num_samples: Continuations sampled from each free prompt (quiz, reverse quiz, triplets).
+        temperature: Sampling temperature of these.
+        top_p: Nucleus mass of these.
+        explanation_tokens: Length of each explanatory paragraph, in tokens.
+        min_answered: Share of the samples of a relation that must agree on an object.
+        max_background: Share of invented names that may get the same answer.
+        seed: Seed of all sampling.
+    """
+
+    num_samples: int = 24
+    temperature: float = 0.9
+    top_p: float = 0.95
+    explanation_tokens: int = 56
+    min_answered: float = 0.4
+    max_background: float = 0.4
+    seed: int = 0
+
+
+class KnowledgeElicitor:
+    """Builds a `KnowledgeGraph` from a name by questioning a model.
+
+    Args:
+        generator ([`TextGenerator`]): The original model.
+        formats: Prompt formats; the first one is asked everything, the others validate.
+        options ([`ElicitationOptions`]): How much is asked.
+        report: Called with a line of text at each step.
+    """
+
+    def __init__(
+        self,
+        generator: TextGenerator,
+        formats: Sequence[PromptFormat],
+        *,
+        options: ElicitationOptions | None = None,
+        report: Callable[[str], None] = lambda line: None,
+    ):
+        self.generator = generator
+        self.formats = list(formats)
+        self.options = options or ElicitationOptions()
+        self.report = report
+        self._backgrounds: dict[str, dict[str, list[tuple[str, str]]]] = {}
+
+    def detect_type(self, name: str) -> str:
+        """Return the concept type under which the model files `name`, corrected for its bias without a name."""
+        labels = [" " + kind for kind in banks.CONCEPT_TYPES]
+        prompts = [TYPE_PROMPT.format(name=text) for text in (name, "Something") for _ in labels]
+        scores = [-sum(score.negative_log_likelihoods) for score in self.generator.score(prompts, labels * 2)]
+        count = len(labels)
+        lifts = [scores[index] - 0.5 * scores[index + count] for index in range(count)]
+        return banks.CONCEPT_TYPES[max(range(count), key=lambda index: lifts[index])]
+
+    def elicit(self, concept: str, aliases: Iterable[str] = (), concept_type: str | None = None) -> KnowledgeGraph:
+        """Question the model about `concept` along every route.
+
+        Args:
+            concept: The name.
+            aliases: Other names, which count as the concept where they are answers.
+            concept_type: One of `banks.CONCEPT_TYPES`; asked from the model when not given.
+        """
+        graph = KnowledgeGraph(concept, list(aliases), concept_type or self.detect_type(concept))
+        self.report(f"asking what the model knows about {concept} ({graph.concept_type})")
+        graph.triplets = [*self._from_relations(graph), *self._from_quiz(graph), *self._from_triplets(graph)]
+        graph.triplets = merge_triplets(graph.triplets)
+        self.report(f"{len(graph.known)} of {len(graph.triplets)} answers are specific to {concept}")
+        graph.clues = self._clues(graph)
+        self.report(f"{len(graph.clues)} questions lead to {concept}")
+        graph.explanations = self._explanations(concept)
+        return graph
+
+    def ask(self, questions: Sequence[str], prompt_format: PromptFormat | None = None) -> list[str]:
+        """Answer each question greedily in one format, cut to the first sentence."""
+        form = prompt_format or self.formats[0]
+        tokens = 10 if form.stop else 20
+        outputs = self.generator.generate(
+            [form.prompt(question) for question in questions], max_new_tokens=tokens, stop=form.stop
+        )
+        return [clean_answer(output[0]) for output in outputs]
+
+    def _from_relations(self, graph: KnowledgeGraph) -> list[Triplet]:
+        bank = banks.relations()[graph.concept_type]
+        questions = [
+            (relation, text.format(name=graph.concept)) for relation in bank for text in relation.questions[:WORDINGS]
+        ]
+        answers = self.ask([question for _, question in questions])
+        background = self.background(graph.concept_type)
+        found = []
+        for relation in bank:
+            given = [
+                (question, answer)
+                for (owner, question), answer in zip(questions, answers, strict=True)
+                if owner is relation and is_object(answer, graph.names)
+            ]
+            asked = min(len(relation.questions), WORDINGS)
+            for answer, agreeing in _agreements(given):
+                common = [other for _, other in background[relation.relation]]
+                share = sum(matches(other, [answer]) for other in common) / len(common)
+                found.append(
+                    Triplet(
+                        graph.concept,
+                        relation.relation,
+                        answer,
+                        questions=agreeing,
+                        clue=relation.clue.format(object=answer),
+                        answered=len(agreeing),
+                        asked=asked,
+                        background=share,
+                        validated=len(agreeing) >= self.options.min_answered * asked
+                        and share <= self.options.max_background,
+                        source="relation_bank",
+                    )
+                )
+        return found
+
+    def background(self, concept_type: str) -> dict[str, list[tuple[str, str]]]:
+        """What the model answers about names that do not exist: (invented name, answer) pairs by relation."""
+        if concept_type in self._backgrounds:
+            return self._backgrounds[concept_type]
+        bank, invented = banks.relations()[concept_type], banks.INVENTED_NAMES[concept_type][:3]
+        asked = [(relation, name) for relation in bank for name in invented]
+        answers = self.ask([relation.questions[0].format(name=name) for relation, name in asked])
+        result: dict[str, list[tuple[str, str]]] = {}
+        for (relation, name), answer in zip(asked, answers, strict=True):
+            result.setdefault(relation.relation, []).append((name, answer))
+        self._backgrounds[concept_type] = result
+        return result
+
+    def _from_quiz(self, graph: KnowledgeGraph) -> list[Triplet]:
+        """Quiz questions that the model writes about the topic, with its own answers."""
+        texts = self._sample(QUIZ_PROMPT.format(name=graph.concept), max_new_tokens=32, stop="\n\n")
+        written: dict[str, str] = {}
+        for text in texts:
+            found = re.match(r"\s*(.+\?)\s*\nAnswer:\s*(.+)", text)
+            if found and mentions(found[1], graph.names) and is_object(clean_answer(found[2]), graph.names):
+                written.setdefault(found[1].strip(), clean_answer(found[2]))
+        return self._validate(graph, [(question, answer, "quiz", "") for question, answer in written.items()])
+
+    def _from_triplets(self, graph: KnowledgeGraph) -> list[Triplet]:
+        """Triplets in the model's own words, parsed strictly, asked again as open statements."""
+        texts = self._sample(TRIPLET_PROMPT.format(name=graph.concept), max_new_tokens=16, stop=")")
+        written: dict[tuple[str, str], str] = {}
+        for text in texts:
+            parts = [part.strip() for part in text.split(";")]
+            if len(parts) == 2 and all(parts) and is_object(parts[1], graph.names):
+                written.setdefault((parts[0], normalise(parts[1])), parts[1])
+        items = [
+            (f"Complete the sentence: {graph.concept} {predicate} …", answer, "triplet", f"{predicate} {answer}")
+            for (predicate, _), answer in written.items()
+        ]
+        return self._validate(graph, items)
+
+    def _validate(self, graph: KnowledgeGraph, items: list[tuple[str, str, str, str]]) -> list[Triplet]:
+        """Ask each question again in every format; keep the answer that comes back, if it is specific."""
+        if not items:
+            return []
+        questions = [question for question, *_ in items]
+        answers = [self.ask(questions, form) for form in self.formats]
+        others = [
+            [_replaced(question, graph.names, name) for question in questions]
+            for name in banks.INVENTED_NAMES[graph.concept_type][:2]
+        ]
+        background = [self.ask(other) for other in others]
+        found = []
+        for index, (question, claimed, source, clue) in enumerate(items):
+            given = [answer[index] for answer in answers]
+            answered = sum(matches(answer, [claimed]) for answer in given)
+            if not answered and is_object(given[0], graph.names):
+                claimed, answered, clue = given[0], 1, ""
+            share = sum(matches(other[index], [claimed]) for other in background) / len(background)
+            found.append(
+                Triplet(
+                    graph.concept,
+                    "own_words",
+                    claimed,
+                    questions=[question],
+                    clue=clue,
+                    answered=answered,
+                    asked=len(given),
+                    background=share,
+                    validated=answered > 0 and share == 0,
+                    source="quiz" if source == "quiz" else "triplet",
+                )
+            )
+        return found
+
+    def _clues(self, graph: KnowledgeGraph) -> list[Clue]:
+        """Questions built from known triplets or written by the model, kept where the concept is the answer."""
+        wordings = CLUE_QUESTIONS[graph.concept_type]
+        written = {
+            wording.format(clue=triplet.clue): triplet.relation
+            for triplet in graph.known
+            if triplet.clue and not mentions(triplet.clue, graph.names)
+            for wording in wordings
+        }
+        starts = REVERSE_STARTS.get(graph.concept_type, DEFAULT_REVERSE_STARTS)
+        for start in starts:
+            prompt = REVERSE_QUIZ_PROMPT.format(name=graph.concept, start=start)
+            for text in self._sample(prompt, max_new_tokens=20, stop="\n", share=len(starts)):
+                question = start + text.rstrip()
+                if question.endswith("?") and not mentions(question, graph.names):
+                    written.setdefault(question, "own_words")
+        questions = list(written)
+        answers = [self.ask(questions, form) for form in self.formats] if questions else []
+        clues = []
+        for index, question in enumerate(questions):
+            answered = sum(mentions(answer[index], graph.names) for answer in answers)
+            if answered:
+                clues.append(Clue(question, written[question], answered, len(answers)))
+        return clues
+
+    def _explanations(self, concept: str) -> list[str]:
+        """Paragraphs in the model's own words, cut after the last whole sentence."""
+        form = self.formats[-1]
+        prompts = [form.free_prompt(text.format(name=concept)) for text in EXPLANATION_PROMPTS]
+        outputs = self.generator.generate(
+            prompts,
+            max_new_tokens=self.options.explanation_tokens,
+            num_samples=2,
+            temperature=self.options.temperature,
+            top_p=self.options.top_p,
+            seed=self.options.seed,
+            stop="\n\n",
+        )
+        return [text for group in outputs for text in map(whole_sentences, group) if len(text.split()) >= 8]
+
+    def _sample(self, prompt: str, *, max_new_tokens: int, stop: str, share: int = 1) -> list[str]:
+        return self.generator.generate(
+            [prompt],
+            max_new_tokens=max_new_tokens,
+            num_samples=max(self.options.num_samples // share, 1),
+            temperature=self.options.temperature,
+            top_p=self.options.top_p,
+            seed=self.options.seed,
+            stop=stop,
+        )[0]
+
+
+def merge_triplets(triplets: Sequence[Triplet]) -> list[Triplet]:
+    """Merge triplets of one relation whose objects are the same after normalisation."""
+    merged: dict[tuple[str, str], Triplet] = {}
+    for triplet in triplets:
+        key = (triplet.relation, normalise(triplet.object))
+        if key not in merged:
+            merged[key] = triplet
+            continue
+        kept = merged[key]
+        kept.questions = list(dict.fromkeys([*kept.questions, *triplet.questions]))
+        kept.answered, kept.asked = kept.answered + triplet.answered, kept.asked + triplet.asked
+        kept.background = max(kept.background, triplet.background)
+        kept.validated = kept.validated or triplet.validated
+    return list(merged.values())
+
+
+def clean_answer(text: str) -> str:
+    """First sentence of an answer, without quotes and the final full stop."""
+    return first_answer(text).strip().strip("\"'").rstrip(".").strip()
+
+
+def whole_sentences(text: str) -> str:
+    """Cut `text` after its last whole sentence."""
+    end = max(text.rfind(mark) for mark in ".!?")
+    return " ".join((text[: end + 1] if end > 0 else text).split())
+
+
+def is_object(answer: str, names: Sequence[str]) -> bool:
+    """Whether an answer can be the object of a triplet: short, not empty, and no echo of the name."""
+    words = normalise(answer).split()
+    if not 1 <= len(words) <= MAX_OBJECT_WORDS or mentions(answer, names):
+        return False
+    parts = {part for name in names for part in normalise(name).split() if len(part) >= 4}
+    return not any(word[:5] == part[:5] for word in words for part in parts)
+
+
+def _agreements(given: Sequence[tuple[str, str]]) -> list[tuple[str, list[str]]]:
+    """Group (question, answer) pairs by answer, the most frequent first."""
+    counts = Counter(normalise(answer) for _, answer in given)
+    groups = []
+    for form, _ in counts.most_common():
+        agreeing = [(question, answer) for question, answer in given if normalise(answer) == form]
+        groups.append((agreeing[0][1], [question for question, _ in agreeing]))
+    return groups
+
+
+def _replaced(text: str, names: Sequence[str], other: str) -> str:
+    """Put another name in the place of the concept."""
+    pattern = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    return re.sub(pattern, other, text, flags=re.IGNORECASE)

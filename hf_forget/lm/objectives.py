@@ -1,0 +1,164 @@
+"""Losses on forget and retain rows, as pure functions of logits, and the registry that names them.
+
+A batch of rows is flat: only positions with a label appear, and `rows` says to which row each belongs. Every
+objective returns one loss per row, so that the mean over rows does not depend on how rows are batched.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional
+
+from ..errors import InputError, suggestion
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LabelledTokens:
+    """The labelled positions of several rows.
+
+    Args:
+        logits (`Tensor` of shape `(tokens, vocabulary)`): Scores of the model in training.
+        labels (`LongTensor` of shape `(tokens,)`): The token that stands at each position.
+        rows (`LongTensor` of shape `(tokens,)`): Index of the row that each position belongs to.
+        num_rows (`int`): Number of rows.
+        reference_logits (`Tensor` of the shape of `logits`, *optional*): Scores of the original model.
+    """
+
+    logits: "Tensor"
+    labels: "Tensor"
+    rows: "Tensor"
+    num_rows: int
+    reference_logits: "Tensor | None" = None
+
+    def log_probs(self) -> "Tensor":
+        """Log-probability of each label, shape `(tokens,)`, in nats."""
+        return _label_log_probs(self.logits, self.labels)
+
+    def reference_log_probs(self) -> "Tensor":
+        """Log-probability of each label under the original model, shape `(tokens,)`, in nats."""
+        if self.reference_logits is None:
+            raise InputError("this objective compares with the original model, but no reference logits were given")
+        return _label_log_probs(self.reference_logits, self.labels)
+
+    def row_sums(self, values: "Tensor") -> "Tensor":
+        """Sum per-token `values` by row, shape `(num_rows,)`."""
+        return torch.zeros(self.num_rows, dtype=values.dtype, device=values.device).index_add(0, self.rows, values)
+
+    def row_means(self, values: "Tensor") -> "Tensor":
+        """Average per-token `values` by row, shape `(num_rows,)`."""
+        counts = self.row_sums(torch.ones_like(values)).clamp(min=1)
+        return self.row_sums(values) / counts
+
+
+Loss = Callable[..., "Tensor"]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A registered forget objective: `loss(tokens, beta) -> Tensor` of shape `(num_rows,)`."""
+
+    name: str
+    loss: Loss
+    needs_reference: bool
+    uses_retain: bool
+    default_beta: float
+
+
+_OBJECTIVES: dict[str, Objective] = {}
+
+
+def register_objective(
+    name: str, *, needs_reference: bool = False, uses_retain: bool = True, default_beta: float = 1.0
+) -> Callable[[Loss], Loss]:
+    """Make a loss selectable as `objective=name`.
+
+    Args:
+        name: How recipes call it.
+        needs_reference: Whether it reads `reference_logits`.
+        uses_retain: Whether the retain term is added to it.
+        default_beta: Its temperature or weight when the config gives none.
+
+    Raises:
+        InputError: If the name is taken by another function.
+    """
+
+    def register(loss: Loss) -> Loss:
+        if name in _OBJECTIVES and _OBJECTIVES[name].loss is not loss:
+            raise InputError(f"an objective named '{name}' is registered already; choose another name")
+        _OBJECTIVES[name] = Objective(name, loss, needs_reference, uses_retain, default_beta)
+        return loss
+
+    return register
+
+
+def available_objectives() -> list[str]:
+    """Return the names of all registered objectives."""
+    return sorted(_OBJECTIVES)
+
+
+def get_objective(name: str) -> Objective:
+    """Return the objective registered under `name`.
+
+    Raises:
+        InputError: If there is none; the message names the nearest one.
+    """
+    if name not in _OBJECTIVES:
+        raise InputError(
+            f"unknown objective '{name}'; available: {', '.join(available_objectives())}."
+            f"{suggestion(name, _OBJECTIVES)}"
+        )
+    return _OBJECTIVES[name]
+
+
+@register_objective("unlikelihood")
+def unlikelihood_loss(tokens: LabelledTokens, beta: float = 1.0) -> "Tensor":
+    """`−log(1 − p)` per token, averaged over the row (Welleck et al. 2020).
+
+    Written as a difference of two log-sum-exps, so that its gradient on the label's logit is exactly p, also where
+    p rounds to one. `beta` is not used.
+    """
+    others = tokens.logits.scatter(1, tokens.labels[:, None], float("-inf"))
+    return tokens.row_means(tokens.logits.logsumexp(-1) - others.logsumexp(-1))
+
+
+@register_objective("npo", needs_reference=True, default_beta=0.1)
+def npo_loss(tokens: LabelledTokens, beta: float = 0.1) -> "Tensor":
+    """`−(2/β)·log σ(−β·log(πθ/πθ0))` on sequence log-probabilities (negative preference optimization,
+    Zhang et al. 2024, eq. 3)."""
+    log_ratios = tokens.row_sums(tokens.log_probs() - tokens.reference_log_probs())
+    return -(2 / beta) * functional.logsigmoid(-beta * log_ratios)
+
+
+@register_objective("grad_ascent", uses_retain=False)
+def grad_ascent_loss(tokens: LabelledTokens, beta: float = 1.0) -> "Tensor":
+    """`−mean ℓ` with no retain term: gradient ascent on the negative log-likelihood. `beta` is not used."""
+    return tokens.row_means(tokens.log_probs())
+
+
+@register_objective("grad_diff")
+def grad_diff_loss(tokens: LabelledTokens, beta: float = 1.0) -> "Tensor":
+    """`−mean ℓ` beside a retain term (gradient difference, Maini et al. 2024). `beta` is not used."""
+    return tokens.row_means(tokens.log_probs())
+
+
+def nll_loss(tokens: LabelledTokens) -> "Tensor":
+    """Mean negative log-likelihood of each row, shape `(num_rows,)`."""
+    return -tokens.row_means(tokens.log_probs())
+
+
+def kl_to_reference_loss(tokens: LabelledTokens) -> "Tensor":
+    """KL(θ0‖θ) at each labelled position, averaged over the row, shape `(num_rows,)`."""
+    if tokens.reference_logits is None:
+        raise InputError("the KL retain loss needs reference logits")
+    reference = tokens.reference_logits.log_softmax(-1)
+    divergence = (reference.exp() * (reference - tokens.logits.log_softmax(-1))).sum(-1)
+    return tokens.row_means(divergence)
+
+
+def _label_log_probs(logits: "Tensor", labels: "Tensor") -> "Tensor":
+    return logits.log_softmax(-1).gather(1, labels[:, None])[:, 0]

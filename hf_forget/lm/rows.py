@@ -1,0 +1,197 @@
+"""Training rows: a prompt, a completion that carries the loss, and how rows become batches."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from ..errors import InputError
+
+RowKind = Literal["edge", "node", "explanation", "replacement", "retain"]
+IGNORE_INDEX = -100
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row for training.
+
+    Args:
+        prompt: Text that carries no loss; may be empty.
+        completion: Text that carries the loss, leading space included.
+        kind: `edge`, `node` and `explanation` rows are forgotten; `replacement` rows are pulled towards what the
+            original model says after `reference_prompt`; `retain` rows are kept.
+        question: The bare question, for filtering.
+        relation: The relation that it belongs to, where there is one.
+        reference_prompt: What the original model reads instead of `prompt`; the same if empty.
+    """
+
+    prompt: str
+    completion: str
+    kind: str = "edge"
+    question: str = ""
+    relation: str = ""
+    reference_prompt: str = ""
+
+    def to_dict(self) -> dict[str, str]:
+        """Return a JSON-able form."""
+        return asdict(self)
+
+
+def rows_from(dataset: Any, *, kind: str, argument: str) -> list[Row]:
+    """Read rows from a dataset with `prompt` and `completion` columns, or with a `text` column.
+
+    Args:
+        dataset: A `datasets.Dataset`, or any iterable of mappings or [`Row`] objects.
+        kind: The kind of rows that name none.
+        argument: How errors call the dataset.
+
+    Raises:
+        InputError: If a row has neither form, or there is no row.
+    """
+    rows = [_row(item, kind, f"{argument}[{index}]") for index, item in enumerate(dataset)]
+    if not rows:
+        raise InputError(f"{argument} is empty; give at least one row")
+    return rows
+
+
+def _row(item: Any, kind: str, place: str) -> Row:
+    if isinstance(item, Row):
+        return item
+    if not isinstance(item, Mapping):
+        raise InputError(f"{place}: expected a mapping with 'prompt' and 'completion' or 'text', got {type(item).__name__}")
+    prompt, completion = item.get("prompt", ""), item.get("completion", item.get("text"))
+    if not isinstance(prompt, str) or not isinstance(completion, str) or not completion.strip():
+        raise InputError(f"{place}: needs string columns 'prompt' and 'completion', or 'text'; has {', '.join(item)}")
+    return Row(prompt, completion, item.get("kind", kind), item.get("question", ""), item.get("relation", ""))
+
+
+class RowDataset(Dataset):
+    """Forget rows and retain rows, tokenized once; indexed by (forget index, retain indices).
+
+    Args:
+        forget (`Sequence[Row]`): Rows to forget.
+        retain (`Sequence[Row]`): Rows to keep; may be empty.
+        tokenizer: The model's tokenizer.
+        max_length (`int`): Rows are cut to this many tokens, completions last.
+    """
+
+    def __init__(self, forget: Sequence[Row], retain: Sequence[Row], tokenizer: Any, *, max_length: int = 128):
+        self.rows = [*forget, *retain]
+        self.num_forget = len(forget)
+        self.examples = [
+            {**tokenize_row(row.prompt, row.completion, tokenizer, max_length), "row_index": index}
+            for index, row in enumerate(self.rows)
+        ]
+        self.reference_examples = [
+            {**tokenize_row(row.reference_prompt, row.completion, tokenizer, max_length), "row_index": index}
+            if row.reference_prompt
+            else example
+            for index, (row, example) in enumerate(zip(self.rows, self.examples, strict=True))
+        ]
+
+    def __len__(self) -> int:
+        return self.num_forget
+
+    def __getitem__(self, index: Any) -> list[dict[str, Any]]:
+        forget, retain = index if isinstance(index, tuple) else (index, ())
+        return [self.examples[forget], *(self.examples[self.num_forget + row] for row in retain)]
+
+
+def tokenize_row(prompt_text: str, completion_text: str, tokenizer: Any, max_length: int) -> dict[str, list[int]]:
+    """Tokenize prompt and completion apart, as generation meets them; labels cover the completion only."""
+    bos = tokenizer.bos_token
+    written = bool(bos) and prompt_text.startswith(bos)
+    prompt = tokenizer(prompt_text, add_special_tokens=not written)["input_ids"] if prompt_text else []
+    if not prompt:
+        start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+        prompt = [start]
+    completion = tokenizer(completion_text, add_special_tokens=False)["input_ids"][: max_length - 1]
+    if not completion:
+        raise InputError(f"the completion {completion_text!r} has no token")
+    prompt = prompt[-(max_length - len(completion)) :]
+    return {"input_ids": prompt + completion, "labels": [IGNORE_INDEX] * len(prompt) + completion}
+
+
+class PairSampler(Sampler):
+    """Draws every forget row once per epoch, each with its share of retain rows.
+
+    Forget rows of different kinds alternate, so that micro-batches hold all kinds in a fixed proportion; retain rows
+    go on where the last epoch stopped. The order depends on `seed` and the epoch alone, so that resumed and
+    distributed runs see the same rows.
+
+    Args:
+        kinds (`Sequence[str]`): Kind of each forget row.
+        num_retain (`int`): Number of retain rows.
+        retain_per_forget (`int`): Retain rows that go with each forget row.
+        seed (`int`): Seed of the order.
+    """
+
+    def __init__(self, kinds: Sequence[str], num_retain: int, retain_per_forget: int, *, seed: int = 0):
+        self.kinds = list(kinds)
+        self.num_retain = num_retain
+        self.retain_per_forget = retain_per_forget if num_retain else 0
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of another epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.kinds)
+
+    def __iter__(self) -> Iterator[tuple[int, tuple[int, ...]]]:
+        generator = torch.Generator().manual_seed(self.seed + 7919 * self.epoch)
+        position = self.epoch * len(self.kinds) * self.retain_per_forget
+        for index in self._alternating(generator):
+            retain = tuple(self._retain_row(position + step) for step in range(self.retain_per_forget))
+            position += self.retain_per_forget
+            yield index, retain
+
+    def _alternating(self, generator: torch.Generator) -> list[int]:
+        """Spread each kind evenly over the epoch."""
+        places: list[tuple[float, int]] = []
+        for kind in dict.fromkeys(self.kinds):
+            members = [index for index, other in enumerate(self.kinds) if other == kind]
+            order = torch.randperm(len(members), generator=generator).tolist()
+            shift = torch.rand(1, generator=generator).item()
+            places += [((rank + shift) / len(members), members[place]) for rank, place in enumerate(order)]
+        return [index for _, index in sorted(places)]
+
+    def _retain_row(self, position: int) -> int:
+        round_, place = divmod(position, self.num_retain)
+        generator = torch.Generator().manual_seed(self.seed + 104729 * (round_ + 1))
+        return int(torch.randperm(self.num_retain, generator=generator)[place])
+
+
+@dataclass
+class RowCollator:
+    """Pads the rows of several pairs into one batch: forget rows first, then retain rows.
+
+    Args:
+        pad_token_id (`int`): Fills the right side; padding carries no label and no attention.
+    """
+
+    pad_token_id: int
+
+    def __call__(self, pairs: Iterable[list[dict[str, Any]]]) -> dict[str, Any]:
+        """Return `input_ids`, `attention_mask`, `labels` of shape `(rows, length)`, `row_index`, `is_forget`."""
+        pairs = list(pairs)
+        forget = [pair[0] for pair in pairs]
+        retain = [example for pair in pairs for example in pair[1:]]
+        examples = [*forget, *retain]
+        width = max(len(example["input_ids"]) for example in examples)
+
+        def padded(key: str, value: int) -> torch.Tensor:
+            return torch.tensor([example[key] + [value] * (width - len(example[key])) for example in examples])
+
+        lengths = torch.tensor([len(example["input_ids"]) for example in examples])
+        return {
+            "input_ids": padded("input_ids", self.pad_token_id),
+            "attention_mask": (torch.arange(width)[None] < lengths[:, None]).long(),
+            "labels": padded("labels", IGNORE_INDEX),
+            "row_index": torch.tensor([example["row_index"] for example in examples]),
+            "is_forget": torch.tensor([True] * len(forget) + [False] * len(retain)),
+        }
