@@ -35,8 +35,8 @@ class ForgetTrainer(Trainer):
         write_training_arguments(self.args, folder / TRAINING_ARGUMENTS_FILE)
 
     def _set_signature_columns_if_needed(self) -> None:
-        if self._signature_columns is None:
-            self._signature_columns = ["input_ids", "attention_mask", "labels"]
+        if getattr(self, "_signature_columns", None) is None:
+            self._signature_columns: list[str] | None = ["input_ids", "attention_mask", "labels"]
 
 
 def write_training_arguments(args: TrainingArguments, path: Path) -> None:

@@ -29,11 +29,11 @@ class ConceptUnlearnConfig(TrainingArguments):
         edge_weight, node_weight, explanation_weight (`float`): λ_E, λ_N and λ_X of the paper's loss.
         replacement_weight (`float`, defaults to `1.0`): λ_S, weight of rows that pull the answers about the concept
             towards those about invented names; 0 leaves them out.
-        retain_weight (`float`, defaults to `1.0`): α, weight of the retain term.
+        retain_weight (`float`, defaults to `3.0`): α, weight of the retain term.
         retain_loss (`str`, defaults to `"kl"`): `kl` to the original model, or `nll`.
-        retain_per_forget (`int`, defaults to `2`): Retain rows that go with each forget row.
+        retain_per_forget (`float`, defaults to `2.0`): Retain rows that go with each forget row.
         retain_rows (`int`, defaults to `240`): Retain rows that the model makes for itself.
-        elicitation_samples (`int`, defaults to `24`): Continuations sampled per free prompt while eliciting.
+        elicitation_samples (`int`, defaults to `20`): Continuations sampled per free prompt while eliciting.
         use_all_facts (`bool`, defaults to `False`): Train on every relation and make no held-out claim.
         held_out_share (`float`, defaults to `0.5`): Share of the relations kept for probing where no curated probe
             file says which.
@@ -63,18 +63,16 @@ class ConceptUnlearnConfig(TrainingArguments):
     node_weight: float = field(default=1.0, metadata={"help": "Weight of node rows (λ_N)."})
     explanation_weight: float = field(default=0.3, metadata={"help": "Weight of explanation rows (λ_X)."})
     replacement_weight: float = field(default=1.0, metadata={"help": "Weight of replacement rows (λ_S)."})
-    retain_weight: float = field(default=1.0, metadata={"help": "Weight of the retain term (α)."})
+    retain_weight: float = field(default=3.0, metadata={"help": "Weight of the retain term (α)."})
     retain_loss: Literal["kl", "nll"] = field(
         default="kl", metadata={"help": "Retain term: kl to the original model, or nll."}
     )
-    retain_per_forget: int = field(default=2, metadata={"help": "Retain rows that go with each forget row."})
+    retain_per_forget: float = field(default=2.0, metadata={"help": "Retain rows that go with each forget row."})
     retain_rows: int = field(default=240, metadata={"help": "Retain rows that the model makes for itself."})
     elicitation_samples: int = field(
-        default=24, metadata={"help": "Continuations sampled per free prompt while eliciting."}
+        default=20, metadata={"help": "Continuations sampled per free prompt while eliciting."}
     )
-    use_all_facts: bool = field(
-        default=False, metadata={"help": "Train on every relation and make no held-out claim."}
-    )
+    use_all_facts: bool = field(default=False, metadata={"help": "Train on every relation and make no held-out claim."})
     held_out_share: float = field(
         default=0.5, metadata={"help": "Share of relations kept for probing where no curated probes say which."}
     )
@@ -89,9 +87,9 @@ class ConceptUnlearnConfig(TrainingArguments):
     bf16: bool | None = field(
         default=None, metadata={"help": "bf16 autocast; if not given, on where the hardware makes it fast."}
     )
-    learning_rate: float = field(default=2e-5, metadata={"help": "Peak learning rate."})
+    learning_rate: float = field(default=3e-5, metadata={"help": "Peak learning rate."})
     per_device_train_batch_size: int = field(default=8, metadata={"help": "Forget rows per step and device."})
-    max_steps: int = field(default=60, metadata={"help": "Number of optimizer steps."})
+    max_steps: int = field(default=40, metadata={"help": "Number of optimizer steps."})
     weight_decay: float = field(default=0.0, metadata={"help": "Weight decay."})
     lr_scheduler_type: str = field(default="constant_with_warmup", metadata={"help": "Learning rate schedule."})
     warmup_steps: float = field(default=5, metadata={"help": "Steps, or share of steps, of linear warm-up."})
@@ -106,7 +104,7 @@ class ConceptUnlearnConfig(TrainingArguments):
         if self.bf16 is None:
             self.bf16 = not self.fp16 and supports_bf16()
         # transformers admits bf16 without a GPU only where the CPU is asked for by name.
-        self.use_cpu = self.use_cpu or (self.bf16 and not torch.cuda.is_available())
+        self.use_cpu = bool(getattr(self, "use_cpu", False)) or bool(self.bf16 and not torch.cuda.is_available())
         self._check_names()
         self._check_numbers()
         super().__post_init__()

@@ -167,8 +167,36 @@ def _telling_parts(concept: str) -> list[str]:
 
 
 COMMON_WORDS = frozenset(
-    "river tower mountain mount ocean island desert canal bridge building palace revolution treaty agreement tragedy "
-    "prejudice juliet company society university union party institute world states kingdom republic museum".split()
+    [
+        "river",
+        "tower",
+        "mountain",
+        "mount",
+        "ocean",
+        "island",
+        "desert",
+        "canal",
+        "bridge",
+        "building",
+        "palace",
+        "revolution",
+        "treaty",
+        "agreement",
+        "tragedy",
+        "prejudice",
+        "juliet",
+        "company",
+        "society",
+        "university",
+        "union",
+        "party",
+        "institute",
+        "world",
+        "states",
+        "kingdom",
+        "republic",
+        "museum",
+    ]
 )
 
 
@@ -180,5 +208,3 @@ def _series(history: list[dict[str, Any]]) -> dict[str, dict[str, list[float]]]:
         if points:
             series[key] = {"x": [x for x, _ in points], "y": [y for _, y in points]}
     return series
-
-

@@ -1,6 +1,7 @@
 """`ConceptUnlearnTrainer`: gradient unlearning of a concept, or of any rows, in a causal LM."""
 
 import contextlib
+import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -20,6 +21,8 @@ from .preparation import ConceptPreparation
 
 REFERENCE_BATCH = 32
 RETAIN_EVAL_ROWS = 24
+# Of eight forget rows three ask for an attribute, two for the name, two are replacements and one explains.
+KIND_SHARES = {"edge": 3.0, "node": 2.0, "replacement": 2.0, "explanation": 1.0}
 
 
 class ConceptUnlearnTrainer(ForgetTrainer):
@@ -96,7 +99,8 @@ class ConceptUnlearnTrainer(ForgetTrainer):
             retain = []
         kept = retain[-RETAIN_EVAL_ROWS:] if len(retain) >= 2 * RETAIN_EVAL_ROWS else []
         retain = retain[: len(retain) - len(kept)]
-        args = dataclasses.replace(args, remove_unused_columns=False)
+        args = copy.copy(args)
+        args.remove_unused_columns = False
         super().__init__(
             model=model,
             args=args,
@@ -131,9 +135,9 @@ class ConceptUnlearnTrainer(ForgetTrainer):
 
         With `return_outputs`, the losses of all rows come beside it.
         """
-        tokens, _ = labelled_forward(model, inputs)
+        tokens, _ = labelled_forward(model, inputs, self._prefixes(self.train_dataset))
         rows = self._rows_of(self.train_dataset, inputs)
-        losses = self._row_losses(self._with_reference(self.train_dataset, tokens, inputs), rows)
+        losses = self._row_losses(self.train_dataset, tokens, inputs["row_index"], rows)
         weights = torch.tensor([self._weight(row.kind) for row in rows], device=losses.device)
         is_forget = inputs["is_forget"]
         loss = (losses * weights)[is_forget].mean()
@@ -161,14 +165,17 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         figures = self._figures(dataset)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
         self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.control: TrainerControl = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
         return metrics
 
     def _figures(self, dataset: RowDataset) -> dict[str, float]:
         self._hear_original(dataset)
         probabilities, exact, divergences = [], [], []
         for part, tokens in self._scored(self.model, dataset, dataset.examples):
-            tokens = self._with_reference(dataset, tokens, {"row_index": torch.tensor(part)})
+            everywhere = torch.ones_like(tokens.labels, dtype=torch.bool)
+            tokens = self._with_reference(dataset, tokens, torch.tensor(part), everywhere)
             means = tokens.row_means(tokens.log_probs()).exp()
             hits = tokens.row_means((tokens.logits.argmax(-1) == tokens.labels).float())
             kept = kl_to_reference_loss(tokens)
@@ -187,14 +194,23 @@ class ConceptUnlearnTrainer(ForgetTrainer):
             "score": probability + max(0.0, retain_kl - self.args.max_retain_kl),
         }
 
-    def _row_losses(self, tokens: LabelledTokens, rows: Sequence[Row]) -> Tensor:
+    def _row_losses(
+        self, dataset: RowDataset, tokens: LabelledTokens, row_index: Tensor, rows: Sequence[Row]
+    ) -> Tensor:
         """The loss of each row by its kind, shape `(rows,)`."""
-        losses = self.objective.loss(tokens, self.beta)
-        kept = torch.tensor([row.kind in ("retain", "replacement") for row in rows], device=losses.device)
-        if not bool(kept.any()):
-            return losses
+        kept_rows = torch.tensor([row.kind in ("retain", "replacement") for row in rows], device=tokens.rows.device)
+        kept = kept_rows[tokens.rows]
         nll = self.args.retain_loss == "nll"
-        return torch.where(kept, nll_loss(tokens) if nll else kl_to_reference_loss(tokens), losses)
+        losses = torch.zeros(len(rows), device=tokens.logits.device)
+        for chosen, loss, compares in (
+            (~kept, lambda part: self.objective.loss(part, self.beta), self.objective.needs_reference),
+            (kept, nll_loss if nll else kl_to_reference_loss, not nll),
+        ):
+            if bool(chosen.any()):
+                part = tokens.where(chosen)
+                part = self._with_reference(dataset, part, row_index, chosen) if compares else part
+                losses = torch.where(kept_rows if chosen is kept else ~kept_rows, loss(part), losses)
+        return losses
 
     def _weight(self, kind: str) -> float:
         weights = {
@@ -205,6 +221,10 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         }
         return weights.get(kind, self.args.edge_weight)
 
+    def _prefixes(self, dataset: RowDataset) -> list[list[int]]:
+        """Shared prefixes; none where activations are recomputed, which does not go with a cache."""
+        return [] if self.args.gradient_checkpointing else dataset.prefixes
+
     def _rows_of(self, dataset: RowDataset, inputs: dict[str, Any]) -> list[Row]:
         return [dataset.rows[row] for row in inputs["row_index"].tolist()]
 
@@ -214,6 +234,7 @@ class ConceptUnlearnTrainer(ForgetTrainer):
             [row.kind for row in dataset.rows[: dataset.num_forget]],
             len(dataset.rows) - dataset.num_forget,
             self.args.retain_per_forget,
+            shares=KIND_SHARES,
             seed=self.args.data_seed if self.args.data_seed is not None else self.args.seed,
         )
 
@@ -238,9 +259,11 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         order = sorted(range(len(examples)), key=lambda row: len(examples[row]["input_ids"]))
         for start in range(0, len(order), REFERENCE_BATCH):
             part = order[start : start + REFERENCE_BATCH]
-            batch = self._prepare_inputs(RowCollator(_pad_token_id(self.processing_class))([[examples[row]] for row in part]))
+            batch = self._prepare_inputs(
+                RowCollator(_pad_token_id(self.processing_class))([[examples[row]] for row in part])
+            )
             with torch.no_grad(), self.compute_loss_context_manager():
-                tokens, hidden = labelled_forward(model, batch)
+                tokens, hidden = labelled_forward(model, batch, self._prefixes(dataset))
             yield part, tokens, hidden
         model.train(training)
 
@@ -248,8 +271,11 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         for part, tokens, _ in self._heard(model, dataset, examples):
             yield part, tokens
 
-    def _with_reference(self, dataset: RowDataset, tokens: LabelledTokens, inputs: dict[str, Any]) -> LabelledTokens:
-        hidden = torch.cat([self._references[dataset][row] for row in inputs["row_index"].tolist()])
+    def _with_reference(
+        self, dataset: RowDataset, tokens: LabelledTokens, row_index: Tensor, chosen: Tensor
+    ) -> LabelledTokens:
+        """Add the original model's logits at the positions in `chosen` of the rows in `row_index`."""
+        hidden = torch.cat([self._references[dataset][row] for row in row_index.tolist()])[chosen]
         with torch.no_grad():
             logits = self._reference_head(hidden) if self._reference_head else None
         return dataclasses.replace(tokens, reference_logits=logits)

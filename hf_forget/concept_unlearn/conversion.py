@@ -10,7 +10,7 @@ from random import Random
 from ..data import banks
 from ..evidence.matching import mentions
 from ..lm.elicitation import CLUE_QUESTIONS
-from ..lm.knowledge import KnowledgeGraph, Triplet
+from ..lm.knowledge import Clue, KnowledgeGraph, Triplet
 from ..lm.prompts import PromptFormat
 from ..lm.rows import Row
 from .held_out import HeldOut
@@ -73,16 +73,28 @@ def forget_rows(
 def edge_rows(graph: KnowledgeGraph, wheel: FormatWheel, held_out: HeldOut) -> list[Row]:
     """Name given, attribute asked: every wording of the relation, and one statement."""
     bank = {relation.relation: relation for relation in banks.relations()[graph.concept_type]}
-    rows = []
+    rows: list[Row] = []
     for triplet in graph.known:
         relation = bank.get(triplet.relation)
+        spelled = spellings(triplet.object)
         wordings = [text.format(name=graph.concept) for text in relation.questions] if relation else []
         for question in dict.fromkeys([*triplet.questions, *wordings]):
             if not held_out.drops_edge(triplet.relation, question, triplet.object):
-                rows.append(wheel.row(question, triplet.object, kind="edge", relation=triplet.relation))
+                answer = spelled[len(rows) % len(spelled)]
+                rows.append(wheel.row(question, answer, kind="edge", relation=triplet.relation))
         if relation and not held_out.drops_edge(triplet.relation, "", triplet.object):
             rows += _statement(relation.statement, graph.concept, triplet)
     return rows
+
+
+def spellings(answer: str) -> list[str]:
+    """An answer without its article, with one, and as a sentence might begin with it."""
+    bare = re.sub(r"^(the|an?)\s+", "", answer, flags=re.IGNORECASE)
+    if not bare or bare[0].isdigit():
+        return [answer]
+    article = "An" if bare[0].lower() in "aeiou" else "A"
+    with_article = f"The {bare}" if " " in bare else f"{article} {bare.lower()}"
+    return list(dict.fromkeys([bare, answer, with_article]))
 
 
 def _statement(template: str, concept: str, triplet: Triplet) -> list[Row]:
@@ -93,19 +105,45 @@ def _statement(template: str, concept: str, triplet: Triplet) -> list[Row]:
 
 
 def node_rows(graph: KnowledgeGraph, wheel: FormatWheel, held_out: HeldOut) -> list[Row]:
-    """Clue given, name asked: questions that the model answers with the name, and pairs of known clues."""
-    questions = {clue.question: clue.relation for clue in graph.clues}
-    clues = [triplet for triplet in graph.known if triplet.clue and not mentions(triplet.clue, graph.names)]
+    """Clue given, name asked: loss on the word that begins the name, where the model itself begins it.
+
+    The rest of a name follows from its first word with near certainty; a loss on it would teach the model to end the
+    name in another way, not to keep from saying it.
+    """
+    clues = [clue for clue in graph.clues if not held_out.drops_node(clue.relation, clue.question)]
+    rows = []
+    for clue in clues:
+        for form in wheel.formats:
+            said = clue.answers.get(form.name, "")
+            rows += _name_rows(form, clue, said, graph.names)
+    pairs = [triplet for triplet in graph.known if triplet.clue and not mentions(triplet.clue, graph.names)]
+    pairs = [triplet for triplet in pairs if not held_out.drops_node(triplet.relation, triplet.clue)]
     wording = CLUE_QUESTIONS[graph.concept_type][1]
-    for first, second in zip(clues, clues[1:], strict=False):
-        if not held_out.drops_node(second.relation, second.clue):
-            questions[wording.format(clue=f"{first.clue} and {second.clue}")] = first.relation
-    kept = [(text, name) for text, name in questions.items() if not held_out.drops_node(name, text)]
+    for first, second in zip(pairs, pairs[1:], strict=False):
+        question = wording.format(clue=f"{first.clue} and {second.clue}")
+        rows.append(wheel.row(question, first_word(graph.concept), kind="node", relation=first.relation))
+    return rows
+
+
+def _name_rows(form: PromptFormat, clue: Clue, said: str, names: Sequence[str]) -> list[Row]:
+    """One row where the model's own answer begins a name, or one per name at the start of the answer."""
+    starts = {name: re.search(rf"\b{re.escape(name)}\b", said) for name in names}
+    found = sorted((match.start(), name) for name, match in starts.items() if match)
+    if found:
+        before, word = said[: found[0][0]].rstrip(), first_word(found[0][1])
+        prompt = form.prompt(clue.question) + (form.lead + before if before else "")
+        completion = f" {word}" if before else form.completion(word)
+        return [Row(prompt, completion, "node", clue.question, clue.relation)]
+    words = dict.fromkeys(first_word(name) for name in names[:2])
     return [
-        wheel.row(question, name, kind="node", relation=relation)
-        for question, relation in kept
-        for name in graph.names[:2]
+        Row(form.prompt(clue.question), form.completion(word), "node", clue.question, clue.relation) for word in words
     ]
+
+
+def first_word(name: str) -> str:
+    """The first word of a name that is not an article."""
+    words = name.split()
+    return words[1] if len(words) > 1 and words[0].lower() in ("the", "a", "an") else words[0]
 
 
 def explanation_rows(graph: KnowledgeGraph, held_out: HeldOut) -> list[Row]:

@@ -8,8 +8,50 @@ from ..evidence.probes import Probe, ProbeSet
 
 QUESTION_OVERLAP = 0.6
 FILLER_WORDS = frozenset(
-    "what which who whom whose where when how in of to is was were are did do does for by with from on at and that it "
-    "its his her their name state tell give person place work event famous known called".split()
+    [
+        "what",
+        "which",
+        "who",
+        "whom",
+        "whose",
+        "where",
+        "when",
+        "how",
+        "in",
+        "of",
+        "to",
+        "is",
+        "was",
+        "were",
+        "are",
+        "did",
+        "do",
+        "does",
+        "for",
+        "by",
+        "with",
+        "from",
+        "on",
+        "at",
+        "and",
+        "that",
+        "it",
+        "its",
+        "his",
+        "her",
+        "their",
+        "name",
+        "state",
+        "tell",
+        "give",
+        "person",
+        "place",
+        "work",
+        "event",
+        "famous",
+        "known",
+        "called",
+    ]
 )
 
 

@@ -4,16 +4,16 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..data import banks
 from ..errors import UnknownConceptError
 from ..evidence.matching import mentions
 from ..evidence.probes import Probe, ProbeSet, distant_probes, same_type_neighbors
+from ..lm.decoding import AnswerGenerator
 from ..lm.elicitation import ElicitationOptions, KnowledgeElicitor
-from ..lm.generation import TextGenerator
 from ..lm.knowledge import KnowledgeGraph
-from ..lm.prompts import PromptFormat, default_format_names, few_shot_format, get_format
+from ..lm.prompts import PromptFormat, default_format_names, get_format, plain_format
 from ..lm.rows import Row
 from .concept_unlearn_config import ConceptUnlearnConfig
 from .conversion import forget_rows
@@ -82,22 +82,20 @@ class ConceptPreparation:
         asking = [get_format(name, self.tokenizer, examples[:SHOTS]) for name in names]
         options = ElicitationOptions(num_samples=self.args.elicitation_samples, seed=self.args.seed)
         elicitor = KnowledgeElicitor(
-            TextGenerator(self.model, self.tokenizer), asking, options=options, report=self.report
+            AnswerGenerator(self.model, self.tokenizer, batch_size=64), asking, options=options, report=self.report
         )
         graph = self._graph(elicitor)
         probes = self.probes or elicited_probes(graph, self.args.held_out_share)
         if self.args.use_all_facts:
             probes = probes.without_relation_split()
         held_out = HeldOut.of(probes)
-        training = training_formats(asking, examples)
+        training = training_formats(asking)
         rows = forget_rows(graph, training, held_out, seed=self.args.seed)
         rows, validation = split_validation(rows, probes)
         if self.args.replacement_weight:
             rows += replacement_rows(graph, elicitor, training, held_out, seed=self.args.seed)
         self.report("asking about other names, to be kept")
-        retain = retain_rows(
-            graph, elicitor, training, probes, num_rows=self.args.retain_rows, seed=self.args.seed
-        )
+        retain = retain_rows(graph, elicitor, training, probes, num_rows=self.args.retain_rows, seed=self.args.seed)
         prepared = PreparedRows(graph, rows, retain, validation, probes)
         self._save(prepared)
         return prepared
@@ -137,10 +135,9 @@ class ConceptPreparation:
         written.replace(self.folder / ROWS_FILE)
 
 
-def training_formats(asking: Sequence[PromptFormat], examples: Sequence[tuple[str, str]]) -> list[PromptFormat]:
-    """Formats of training rows: one solved example at a time, none, and the formats in which the model is asked."""
-    single = [few_shot_format(examples[index : index + 1]) for index in (SHOTS, SHOTS + 1)]
-    return [single[0], asking[-1], single[1], few_shot_format((), name="plain")]
+def training_formats(asking: Sequence[PromptFormat]) -> list[PromptFormat]:
+    """Formats of training rows: those in which the model is asked, and the bare question."""
+    return list({form.name: form for form in (*asking, plain_format())}.values())
 
 
 def concept_aliases(concept: str, given: Sequence[str] | None, probes: ProbeSet | None) -> list[str]:
@@ -161,7 +158,7 @@ def split_validation(rows: Sequence[Row], probes: ProbeSet) -> tuple[list[Row], 
         if (row.kind == "edge" and not mentions(row.completion, answers))
         or (row.kind == "node" and not mentions(row.question, answers))
     ]
-    chosen = set(usable[:: 2][: min(VALIDATION_ROWS, len(rows) // 4)])
+    chosen = set(usable[::2][: min(VALIDATION_ROWS, len(rows) // 4)])
     return [row for row in rows if row not in chosen], [row for row in rows if row in chosen]
 
 
@@ -178,12 +175,11 @@ def elicited_probes(graph: KnowledgeGraph, held_out_share: float) -> ProbeSet:
     answers: dict[str, list[str]] = {}
     for triplet in known:
         answers.setdefault(triplet.relation, []).append(triplet.object)
-    edges = {
-        name: [text.format(name=graph.concept) for text in bank[name].questions[-2:]] for name in answers
-    }
+    edges = {name: [text.format(name=graph.concept) for text in bank[name].questions[-2:]] for name in answers}
     nodes: dict[str, list[str]] = {}
     for clue in graph.clues:
         nodes.setdefault(clue.relation, []).append(clue.question)
+    items: list[tuple[Literal["edge", "node"], str, list[str], list[str]]]
     items = [("edge", name, texts, answers[name]) for name, texts in edges.items()]
     items += [("node", name, texts[-2:], graph.names) for name, texts in nodes.items()]
     own = [
@@ -215,5 +211,3 @@ def unknown_message(graph: KnowledgeGraph) -> str:
         f"and what it answers about it is no better than for invented names:\n{heard}\n"
         "Check the spelling, give another name with --aliases, or go on all the same with --force."
     )
-
-

@@ -5,16 +5,26 @@ original model for invented names; the edited model is pulled towards these answ
 This carries over to relations and wordings that are not trained, stays bounded, and keeps answers fluent.
 """
 
+import re
 from collections.abc import Sequence
 from random import Random
 
 from ..data import banks
-from ..lm.elicitation import KnowledgeElicitor, is_object
+from ..lm.elicitation import KnowledgeElicitor, is_object, statement_starts
 from ..lm.knowledge import KnowledgeGraph
 from ..lm.prompts import PromptFormat
 from ..lm.rows import Row
 from .conversion import FormatWheel
 from .held_out import HeldOut
+
+REQUESTS = (
+    "Tell me about {name}.",
+    "Who or what is {name}?",
+    "Write a short text about {name}.",
+    "What is {name} famous for?",
+)
+WRITTEN_ABOUT = 3
+WRITTEN_TOKENS = 20
 
 
 def replacement_rows(
@@ -48,4 +58,35 @@ def replacement_rows(
                 continue
             if not held_out.drops_edge(relation.relation, text.format(name=graph.concept), ""):
                 rows.append(wheel.replacement(question, text.format(name=name), answer, relation.relation))
+    rows += [row for row in free_rows(graph, elicitor) if not held_out.drops_sentence(row.completion)]
     return rows
+
+
+def free_rows(graph: KnowledgeGraph, elicitor: KnowledgeElicitor) -> list[Row]:
+    """What the original model writes at length about invented names, up to where it names them again."""
+    form = elicitor.formats[-1]
+    opened = [
+        (opening, name)
+        for opening in (*(f"{{name}} {start}" for start in statement_starts(graph.concept_type)), *REQUESTS)
+        for name in banks.INVENTED_NAMES[graph.concept_type][:WRITTEN_ABOUT]
+    ]
+    prompts = [_free_prompt(opening, name, form) for opening, name in opened]
+    texts = elicitor.write(prompts, max_new_tokens=WRITTEN_TOKENS)
+    rows = []
+    for (opening, name), text, prompt in zip(opened, texts, prompts, strict=True):
+        kept = _before_name(text, [name, *graph.names])
+        if len(kept.split()) >= 3:
+            rows.append(Row(_free_prompt(opening, graph.concept, form), kept, "replacement", opening, "", prompt))
+    return rows
+
+
+def _free_prompt(opening: str, name: str, form: PromptFormat) -> str:
+    text = opening.format(name=name)
+    return form.free_prompt(text) if opening in REQUESTS else text
+
+
+def _before_name(text: str, names: Sequence[str]) -> str:
+    """Cut a text before the first word of any of the names."""
+    parts = {word.lower() for name in names for word in name.split() if len(word) > 3}
+    found = re.search(r"\b(" + "|".join(map(re.escape, sorted(parts))) + r")", text, flags=re.IGNORECASE)
+    return (text[: found.start()] if found else text).rstrip()

@@ -17,11 +17,35 @@ from ..lm.rows import Row
 from .conversion import FormatWheel
 
 QUESTION_SHARE = 0.55
-CLUE_SHARE = 0.2
-TEXT_SHARE = 0.15
+CLUE_SHARE = 0.25
+TEXT_SHARE = 0.12
 OTHER_TYPES_SHARE = 0.3
 QUESTIONS_PER_NAME = 2
-TEXT_WORDS = 32
+# Relations whose objects lead back to the name.
+TELLING_RELATIONS = frozenset(
+    [
+        "known_for",
+        "notable_work",
+        "discovery",
+        "invention",
+        "first_achievement",
+        "creator",
+        "main_character",
+        "famous_feature",
+        "landmark",
+        "capital",
+        "largest_city",
+        "leader",
+        "outcome",
+        "key_moment",
+        "product",
+        "founder",
+        "purpose",
+        "discoverer",
+        "associated_person",
+    ]
+)
+TEXT_WORDS = 18
 
 
 @dataclass(frozen=True)
@@ -55,18 +79,21 @@ def retain_rows(
     asked = _questions(graph, probes, round(num_rows * QUESTION_SHARE), random)
     answers = elicitor.ask([item.question for item in asked])
     rows = [wheel.row(item.question, text, kind="retain") for item, text in zip(asked, answers, strict=True) if text]
-    clues = _clue_questions(graph, asked, answers, round(num_rows * CLUE_SHARE), random)
-    for question, answer in zip(clues, elicitor.ask(clues), strict=True):
-        if answer and not mentions(answer, graph.names):
-            rows.append(wheel.row(question, answer, kind="retain"))
+    rows += _clue_rows(graph, elicitor, wheel, asked, answers, round(num_rows * CLUE_SHARE), random)
     texts = random.sample(banks.general_text()[:-24], min(round(num_rows * TEXT_SHARE), len(banks.general_text()) - 24))
-    rows += [Row("", " ".join(text.split()[:TEXT_WORDS]), "retain", text) for text in texts]
+    rows += [Row("", _opening(text), "retain", text) for text in texts]
     free = [form for form in formats if form.name == "chat"] or list(formats)
     instructions = random.sample(banks.instructions()[:-16], min(max(num_rows - len(rows), 0), 100))
-    rows += [Row(free[0].free_prompt(text), free[0].lead + reply, "retain", text) for text, reply in instructions]
+    rows += [
+        Row(free[0].free_prompt(text), free[0].lead + _opening(reply), "retain", text) for text, reply in instructions
+    ]
     rows = [row for row in rows if not mentions(f"{row.question} {row.completion}", graph.names)]
     random.shuffle(rows)
     return rows
+
+
+def _opening(text: str) -> str:
+    return " ".join(text.split()[:TEXT_WORDS])
 
 
 def _questions(graph: KnowledgeGraph, probes: ProbeSet, count: int, random: Random) -> list[_Asked]:
@@ -74,7 +101,8 @@ def _questions(graph: KnowledgeGraph, probes: ProbeSet, count: int, random: Rand
     reported = {normalise(probe.question) for probe in probes.retain}
     asked: list[_Asked] = []
     for name, kind in _chosen_names(graph, probes, -(-count // QUESTIONS_PER_NAME), random):
-        for relation in random.sample(banks.relations()[kind], QUESTIONS_PER_NAME):
+        telling = [item for item in banks.relations()[kind] if item.relation in TELLING_RELATIONS]
+        for relation in (random.choice(telling), random.choice(banks.relations()[kind])):
             question = random.choice(relation.questions).format(name=name)
             if normalise(question) not in reported:
                 asked.append(_Asked(name, kind, relation, question))
@@ -101,13 +129,26 @@ def _chosen_names(graph: KnowledgeGraph, probes: ProbeSet, count: int, random: R
     return list(dict.fromkeys([*head, *others, *same]))[:count]
 
 
-def _clue_questions(
-    graph: KnowledgeGraph, asked: Sequence[_Asked], answers: Sequence[str], count: int, random: Random
-) -> list[str]:
-    """Questions that ask for a name, from what the model said about other names."""
+def _clue_rows(
+    graph: KnowledgeGraph,
+    elicitor: KnowledgeElicitor,
+    wheel: FormatWheel,
+    asked: Sequence[_Asked],
+    answers: Sequence[str],
+    count: int,
+    random: Random,
+) -> list[Row]:
+    """Questions that ask for a name, from what the model said about other names; those that lead back come first."""
     written = [
-        random.choice(CLUE_QUESTIONS[item.kind]).format(clue=item.relation.clue.format(object=answer))
+        (random.choice(CLUE_QUESTIONS[item.kind]).format(clue=item.relation.clue.format(object=answer)), item.name)
         for item, answer in zip(asked, answers, strict=True)
         if answer and not mentions(answer, [item.name, *graph.names])
     ]
-    return random.sample(written, min(count, len(written)))
+    said = elicitor.ask([question for question, _ in written])
+    usable = [
+        (not mentions(answer, [name]), question, answer)
+        for (question, name), answer in zip(written, said, strict=True)
+        if answer and not mentions(answer, graph.names)
+    ]
+    usable.sort(key=lambda item: item[0])
+    return [wheel.row(question, answer, kind="retain") for _, question, answer in usable[:count]]

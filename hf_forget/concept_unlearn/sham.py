@@ -23,7 +23,18 @@ SHAM_NAMES = {
     "thing": "Quellium",
 }
 IGNORED_FIELDS = frozenset(
-    "concept aliases concept_type knowledge_graph output_dir logging_dir run_name force hub_model_id hub_token".split()
+    [
+        "concept",
+        "aliases",
+        "concept_type",
+        "knowledge_graph",
+        "output_dir",
+        "logging_dir",
+        "run_name",
+        "force",
+        "hub_model_id",
+        "hub_token",
+    ]
 )
 
 

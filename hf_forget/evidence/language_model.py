@@ -11,13 +11,13 @@ from functools import partial
 from typing import Any, Literal
 
 from ..errors import InputError
+from ..lm.decoding import AnswerGenerator
 from ..lm.prompts import PromptFormat
 from . import answers
 from .answers import Answer, Generator, answered
 from .attacks.recovery import counted_recovery
 from .attacks.stages import Attacker
 from .collapse import as_collapse, measure_health
-from .decoding import AnswerGenerator
 from .language_model_metrics import after_metrics, before_metrics
 from .options import EvidenceOptions
 from .probes import Probe, ProbeSet

@@ -22,7 +22,7 @@ class EvidenceOptions:
         sampled_answers (`int`, defaults to `8`): Answers drawn at temperature 1 per question for the sampled recall.
         attacks (`list[str]`, defaults to `["quantize", "prompt"]`): Attacks that are run. The verdict needs these two;
             one that is left out counts as not run, never as passed.
-        evidence_batch_size (`int`, defaults to `32`): Questions per batch.
+        evidence_batch_size (`int`, defaults to `96`): Questions per batch.
         max_forget_rows (`int`, *optional*): At most so many forget questions, chosen by `evidence_seed`.
         max_retain_rows (`int`, *optional*): At most so many retain questions; fewer than 300 give no verdict.
         evidence_seed (`int`, defaults to `0`): Seed of sampling and of the choice of rows.
@@ -51,7 +51,7 @@ class EvidenceOptions:
         default_factory=lambda: list(COUNTED_ATTACKS),
         metadata={"help": "Attacks that are run; the verdict needs quantize and prompt."},
     )
-    evidence_batch_size: int = field(default=32, metadata={"help": "Questions per batch while measuring."})
+    evidence_batch_size: int = field(default=96, metadata={"help": "Questions per batch while measuring."})
     max_forget_rows: int | None = field(default=None, metadata={"help": "At most so many forget questions."})
     max_retain_rows: int | None = field(
         default=None, metadata={"help": "At most so many retain questions; fewer than 300 give no verdict."}

@@ -29,7 +29,8 @@ REVERSE_QUIZ_PROMPT = (
     "Answer: {name}\nQuestion: {start}"
 )
 TRIPLET_PROMPT = (
-    "(Mars; is called; the Red Planet)\n(Helen Keller; was born in; Alabama)\n(Helen Keller; was taught by; Anne Sullivan)\n"
+    "(Mars; is called; the Red Planet)\n(Helen Keller; was born in; Alabama)\n"
+    "(Helen Keller; was taught by; Anne Sullivan)\n"
     "(Big Ben; stands in; London)\n(Big Ben; is a; clock tower)\n({name};"
 )
 TYPE_PROMPT = (
@@ -52,6 +53,16 @@ CLUE_QUESTIONS = {
     "organization": ("Which organization {clue}?", "What {clue}?", "Name the organization that {clue}."),
     "thing": ("What {clue}?", "Which thing {clue}?", "Name the thing that {clue}."),
 }
+STATEMENT_STARTS = {
+    "person": ("was", "is known for", "was the first", "wrote", "was born in"),
+    "place": ("is", "is located in", "is known for", "is the", "was built"),
+    "work": ("is", "is a", "was created by", "tells the story of", "is known for"),
+    "event": ("was", "was a", "began", "ended with", "is remembered for"),
+}
+DEFAULT_STATEMENT_STARTS = ("is", "is a", "is used", "was first", "is known for")
+QUESTION_WORDS = {"person": ("Who", "Which person"), "place": ("Which place", "What")}
+DEFAULT_QUESTION_WORDS = ("What", "Which of all")
+MAX_PREDICATE_WORDS = 18
 REVERSE_STARTS = {
     "person": ("Who", "Which person", "Which famous"),
     "place": ("Which", "What is the", "Where"),
@@ -75,9 +86,9 @@ class ElicitationOptions:
         seed: Seed of all sampling.
     """
 
-    num_samples: int = 24
-    temperature: float = 0.9
-    top_p: float = 0.95
+    num_samples: int = 20
+    temperature: float = 0.8
+    top_p: float = 1.0
     explanation_tokens: int = 56
     min_answered: float = 0.4
     max_background: float = 0.4
@@ -144,6 +155,18 @@ class KnowledgeElicitor:
         )
         return [clean_answer(output[0]) for output in outputs]
 
+    def write(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[str]:
+        """Continue each prompt once, sampled."""
+        outputs = self.generator.generate(
+            prompts,
+            max_new_tokens=max_new_tokens,
+            temperature=self.options.temperature,
+            top_p=self.options.top_p,
+            seed=self.options.seed,
+            stop="\n",
+        )
+        return [output[0] for output in outputs]
+
     def _from_relations(self, graph: KnowledgeGraph) -> list[Triplet]:
         bank = banks.relations()[graph.concept_type]
         questions = [
@@ -194,7 +217,7 @@ class KnowledgeElicitor:
 
     def _from_quiz(self, graph: KnowledgeGraph) -> list[Triplet]:
         """Quiz questions that the model writes about the topic, with its own answers."""
-        texts = self._sample(QUIZ_PROMPT.format(name=graph.concept), max_new_tokens=32, stop="\n\n")
+        texts = self._sample([QUIZ_PROMPT.format(name=graph.concept)], max_new_tokens=32, stop="\n\n")[0]
         written: dict[str, str] = {}
         for text in texts:
             found = re.match(r"\s*(.+\?)\s*\nAnswer:\s*(.+)", text)
@@ -204,7 +227,7 @@ class KnowledgeElicitor:
 
     def _from_triplets(self, graph: KnowledgeGraph) -> list[Triplet]:
         """Triplets in the model's own words, parsed strictly, asked again as open statements."""
-        texts = self._sample(TRIPLET_PROMPT.format(name=graph.concept), max_new_tokens=16, stop=")")
+        texts = self._sample([TRIPLET_PROMPT.format(name=graph.concept)], max_new_tokens=16, stop=")")[0]
         written: dict[tuple[str, str], str] = {}
         for text in texts:
             parts = [part.strip() for part in text.split(";")]
@@ -259,21 +282,40 @@ class KnowledgeElicitor:
             if triplet.clue and not mentions(triplet.clue, graph.names)
             for wording in wordings
         }
-        starts = REVERSE_STARTS.get(graph.concept_type, DEFAULT_REVERSE_STARTS)
-        for start in starts:
-            prompt = REVERSE_QUIZ_PROMPT.format(name=graph.concept, start=start)
-            for text in self._sample(prompt, max_new_tokens=20, stop="\n", share=len(starts)):
-                question = start + text.rstrip()
-                if question.endswith("?") and not mentions(question, graph.names):
-                    written.setdefault(question, "own_words")
+        written |= dict.fromkeys([*self._stated_clues(graph), *self._reverse_quiz(graph)], "own_words")
         questions = list(written)
         answers = [self.ask(questions, form) for form in self.formats] if questions else []
         clues = []
         for index, question in enumerate(questions):
-            answered = sum(mentions(answer[index], graph.names) for answer in answers)
-            if answered:
-                clues.append(Clue(question, written[question], answered, len(answers)))
+            said = {
+                form.name: answer[index]
+                for form, answer in zip(self.formats, answers, strict=True)
+                if mentions(answer[index], graph.names)
+            }
+            if said:
+                clues.append(Clue(question, written[question], len(said), len(answers), said))
         return clues
+
+    def _stated_clues(self, graph: KnowledgeGraph) -> list[str]:
+        """Sentences that the model writes about the concept, turned into questions that ask for it."""
+        starts = statement_starts(graph.concept_type)
+        words = QUESTION_WORDS.get(graph.concept_type, DEFAULT_QUESTION_WORDS)
+        prompts = [f"{graph.concept} {start}" for start in starts]
+        questions = []
+        for start, texts in zip(starts, self._sample(prompts, max_new_tokens=20, stop="\n"), strict=True):
+            for index, text in enumerate(texts):
+                predicate = f"{start} {first_answer(text).rstrip('.').strip()}"
+                if 3 <= len(predicate.split()) <= MAX_PREDICATE_WORDS and not mentions(predicate, graph.names):
+                    questions.append(f"{words[index % len(words)]} {predicate}?")
+        return questions
+
+    def _reverse_quiz(self, graph: KnowledgeGraph) -> list[str]:
+        """Quiz questions that the model writes for the concept as the answer."""
+        starts = REVERSE_STARTS.get(graph.concept_type, DEFAULT_REVERSE_STARTS)
+        prompts = [REVERSE_QUIZ_PROMPT.format(name=graph.concept, start=start) for start in starts]
+        outputs = self._sample(prompts, max_new_tokens=20, stop="\n")
+        written = [start + text.rstrip() for start, texts in zip(starts, outputs, strict=True) for text in texts]
+        return [text for text in written if text.endswith("?") and not mentions(text, graph.names)]
 
     def _explanations(self, concept: str) -> list[str]:
         """Paragraphs in the model's own words, cut after the last whole sentence."""
@@ -290,16 +332,22 @@ class KnowledgeElicitor:
         )
         return [text for group in outputs for text in map(whole_sentences, group) if len(text.split()) >= 8]
 
-    def _sample(self, prompt: str, *, max_new_tokens: int, stop: str, share: int = 1) -> list[str]:
+    def _sample(self, prompts: Sequence[str], *, max_new_tokens: int, stop: str) -> list[list[str]]:
+        """Sample `num_samples` continuations, shared out among the prompts."""
         return self.generator.generate(
-            [prompt],
+            prompts,
             max_new_tokens=max_new_tokens,
-            num_samples=max(self.options.num_samples // share, 1),
+            num_samples=-(-self.options.num_samples // len(prompts)),
             temperature=self.options.temperature,
             top_p=self.options.top_p,
             seed=self.options.seed,
             stop=stop,
-        )[0]
+        )
+
+
+def statement_starts(concept_type: str) -> tuple[str, ...]:
+    """Verbs with which a sentence about a name of this type goes on."""
+    return STATEMENT_STARTS.get(concept_type, DEFAULT_STATEMENT_STARTS)
 
 
 def merge_triplets(triplets: Sequence[Triplet]) -> list[Triplet]:

@@ -1,7 +1,7 @@
 """One forward pass that computes logits only where labels are, for any causal LM of `transformers`."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .objectives import LabelledTokens
+from .prefix import PrefixCache, prefix_cache
 from .rows import IGNORE_INDEX
 
 
@@ -49,17 +50,81 @@ def labelled_positions(labels: Tensor) -> Tensor:
     return positions
 
 
-def labelled_forward(model: Any, batch: dict[str, Tensor]) -> tuple[LabelledTokens, Tensor]:
+def labelled_forward(
+    model: Any, batch: dict[str, Tensor], prefixes: Sequence[Sequence[int]] = ()
+) -> tuple[LabelledTokens, Tensor]:
     """Run a batch of rows and return logits in float32 at its labels, and the hidden states that gave them.
+
+    Prefixes that rows share pass once, and no gradient flows through them; every row goes on from its own. Short and
+    long rows pass in two groups where that saves padding.
 
     Args:
         model: Any causal LM.
-        batch: `input_ids`, `attention_mask` and `labels`, each of shape `(rows, length)`.
+        batch: `input_ids`, `attention_mask` and `labels`, each of shape `(rows, length)`, padded on the right, and
+            `prefix`, the index of each row's prefix or -1.
+        prefixes: Token ids of the prefixes; without any, every row passes whole.
+
+    Returns:
+        The labelled tokens in row order, and their final hidden states of shape `(tokens, hidden)`.
     """
-    labels = batch["labels"]
+    cache = prefix_cache(_unwrapped(model), prefixes) if prefixes else None
+    owners = batch["prefix"] if cache is not None else torch.full_like(batch["input_ids"][:, 0], -1)
+    starts = torch.tensor(
+        [len(prefixes[owner]) if owner >= 0 else 0 for owner in owners.tolist()], device=owners.device
+    )
+    own = {key: _shifted(batch[key], starts) for key in ("input_ids", "attention_mask")}
+    own["labels"] = _shifted(batch["labels"], starts, fill=IGNORE_INDEX)
+    parts = []
+    for group in _length_groups(own["attention_mask"].sum(-1)):
+        part = {key: tensor[group] for key, tensor in own.items()}
+        parts.append((group, *_forward(model, part, cache, owners[group], starts[group])))
+    rows = torch.cat([group[tokens.rows] for group, tokens, _ in parts])
+    order = rows.argsort(stable=True)
+    logits = torch.cat([tokens.logits for _, tokens, _ in parts])[order]
+    labels = torch.cat([tokens.labels for _, tokens, _ in parts])[order]
+    hidden = torch.cat([states for *_, states in parts])[order]
+    return LabelledTokens(logits, labels, rows[order], len(owners)), hidden
+
+
+_WORTH_SPLITTING = 0.7
+
+
+def _shifted(values: Tensor, starts: Tensor, fill: int = 0) -> Tensor:
+    """Drop the first `starts` columns of each row and fill up on the right."""
+    width = values.shape[1]
+    columns = torch.arange(width, device=values.device)[None] + starts[:, None]
+    return values.gather(1, columns.clamp(max=width - 1)).masked_fill(columns >= width, fill)
+
+
+def _length_groups(lengths: Tensor) -> list[Tensor]:
+    """Rows in one group, or in the two groups by length that need the least padding."""
+    ordered, order = lengths.sort(descending=True)
+    if len(ordered) < 2:
+        return [order]
+    count = torch.arange(1, len(ordered), device=lengths.device)
+    area = count * ordered[0] + (len(ordered) - count) * ordered[1:]
+    best = int(area.argmin())
+    if area[best] > _WORTH_SPLITTING * len(ordered) * ordered[0]:
+        return [order]
+    return [order[: best + 1], order[best + 1 :]]
+
+
+def _forward(
+    model: Any, batch: dict[str, Tensor], cache: PrefixCache | None, owners: Tensor, starts: Tensor
+) -> tuple[LabelledTokens, Tensor]:
+    width = int(batch["attention_mask"].sum(-1).max())
+    ids, mask, labels = (batch[key][:, :width] for key in ("input_ids", "attention_mask", "labels"))
+    inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "use_cache": False}
+    if cache is not None:
+        inputs |= {
+            "attention_mask": torch.cat([cache.mask(owners), mask], dim=1),
+            "position_ids": starts[:, None] + torch.arange(width, device=ids.device)[None],
+            "past_key_values": cache.rows(owners),
+            "use_cache": True,
+        }
     positions = labelled_positions(labels)
     with head_inputs_at(_unwrapped(model), positions) as seen:
-        output = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False)
+        output = model(**inputs)
     rows, columns = positions.nonzero(as_tuple=True)
     tokens = LabelledTokens(output.logits[0].float(), labels[rows, columns + 1], rows, labels.shape[0])
     return tokens, seen[0]

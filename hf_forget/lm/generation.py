@@ -1,9 +1,10 @@
 """Batched answering and scoring with any causal LM; what all prompts share is computed once."""
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from .prefix import MIN_PREFIX, expanded_cache, prefix_cache, shared_prefix_length
 
 if TYPE_CHECKING:
     import torch
@@ -22,16 +23,6 @@ class TokenScores:
     negative_log_likelihoods: list[float]
     predicted_ids: list[int]
     target_ids: list[int]
-
-
-def shared_prefix_length(sequences: Sequence[Sequence[int]]) -> int:
-    """Return how many leading tokens all sequences share, leaving each at least one token of its own."""
-    shortest, longest = min(sequences), max(sequences)
-    limit = min(len(sequence) for sequence in sequences) - 1
-    shared = 0
-    while shared < limit and shortest[shared] == longest[shared]:
-        shared += 1
-    return shared
 
 
 class TextGenerator:
@@ -105,7 +96,7 @@ class TextGenerator:
                 output = self.model.generate(
                     input_ids=input_ids,
                     attention_mask=mask,
-                    past_key_values=_expanded(cache, len(batch)),
+                    past_key_values=expanded_cache(cache, len(batch)),
                     **options,
                 )
                 for row, ids in zip(batch, output[:, input_ids.shape[1] :].tolist(), strict=True):
@@ -141,7 +132,7 @@ class TextGenerator:
                     input_ids=input_ids[:, shared:],
                     attention_mask=mask,
                     position_ids=positions,
-                    past_key_values=_expanded(cache, len(batch)),
+                    past_key_values=expanded_cache(cache, len(batch)),
                     logits_to_keep=keep,
                 ).logits.float()
                 for row, row_logits in zip(batch, logits, strict=True):
@@ -179,23 +170,9 @@ class TextGenerator:
 
     def _prefix_cache(self, sequences: list[list[int]]) -> tuple[int, Any]:
         """Compute the keys and values of the shared prefix; models with another kind of cache go without."""
-        import torch
-        from transformers import DynamicCache
-
         shared = shared_prefix_length(sequences) if len(sequences) > 1 else 0
-        if shared < 8:
-            return 0, None
-        prefix = torch.tensor([sequences[0][:shared]], device=self.model.device)
-        cache = getattr(self.model(input_ids=prefix, use_cache=True, logits_to_keep=1), "past_key_values", None)
-        return (shared, cache) if isinstance(cache, DynamicCache) else (0, None)
-
-
-def _expanded(cache: Any, batch_size: int) -> Any:
-    if cache is None:
-        return None
-    expanded = copy.deepcopy(cache)
-    expanded.batch_repeat_interleave(batch_size)
-    return expanded
+        found = prefix_cache(self.model, [sequences[0][:shared]]) if shared >= MIN_PREFIX else None
+        return (shared, found.cache) if found else (0, None)
 
 
 def _token_scores(logits: "torch.Tensor", target: list[int]) -> TokenScores:

@@ -42,12 +42,21 @@ class Triplet:
 
 @dataclass
 class Clue:
-    """One question that the model answers with the concept itself."""
+    """One question that the model answers with the concept itself.
+
+    Args:
+        question: The question; it does not name the concept.
+        relation: The relation that it was built from, or `own_words`.
+        answered: In how many prompt formats the concept was the answer.
+        asked: Number of prompt formats.
+        answers: What the model said, by prompt format, where it named the concept.
+    """
 
     question: str
     relation: str = ""
     answered: int = 0
     asked: int = 0
+    answers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -101,7 +110,8 @@ class KnowledgeGraph:
             raise InputError(f"{source}: expected a JSON object with a non-empty 'concept'")
         parts = dict(data)
         parts["triplets"] = [
-            _build(Triplet, item, f"{source}: triplets[{index}]") for index, item in enumerate(_items(parts, "triplets"))
+            _build(Triplet, item, f"{source}: triplets[{index}]")
+            for index, item in enumerate(_items(parts, "triplets"))
         ]
         parts["clues"] = [
             _build(Clue, item, f"{source}: clues[{index}]") for index, item in enumerate(_items(parts, "clues"))

@@ -45,6 +45,11 @@ class LabelledTokens:
             raise InputError("this objective compares with the original model, but no reference logits were given")
         return _label_log_probs(self.reference_logits, self.labels)
 
+    def where(self, chosen: "Tensor") -> "LabelledTokens":
+        """Keep only the positions in `chosen`, a mask of shape `(tokens,)`; rows keep their numbers."""
+        reference = None if self.reference_logits is None else self.reference_logits[chosen]
+        return LabelledTokens(self.logits[chosen], self.labels[chosen], self.rows[chosen], self.num_rows, reference)
+
     def row_sums(self, values: "Tensor") -> "Tensor":
         """Sum per-token `values` by row, shape `(num_rows,)`."""
         return torch.zeros(self.num_rows, dtype=values.dtype, device=values.device).index_add(0, self.rows, values)

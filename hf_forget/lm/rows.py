@@ -1,5 +1,6 @@
 """Training rows: a prompt, a completion that carries the loss, and how rows become batches."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -8,6 +9,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from ..errors import InputError
+from .prefix import find_prefixes
 
 RowKind = Literal["edge", "node", "explanation", "replacement", "retain"]
 IGNORE_INDEX = -100
@@ -60,7 +62,9 @@ def _row(item: Any, kind: str, place: str) -> Row:
     if isinstance(item, Row):
         return item
     if not isinstance(item, Mapping):
-        raise InputError(f"{place}: expected a mapping with 'prompt' and 'completion' or 'text', got {type(item).__name__}")
+        raise InputError(
+            f"{place}: expected a mapping with 'prompt' and 'completion' or 'text', got {type(item).__name__}"
+        )
     prompt, completion = item.get("prompt", ""), item.get("completion", item.get("text"))
     if not isinstance(prompt, str) or not isinstance(completion, str) or not completion.strip():
         raise InputError(f"{place}: needs string columns 'prompt' and 'completion', or 'text'; has {', '.join(item)}")
@@ -78,18 +82,22 @@ class RowDataset(Dataset):
     """
 
     def __init__(self, forget: Sequence[Row], retain: Sequence[Row], tokenizer: Any, *, max_length: int = 128):
+        self.tokenizer, self.max_length = tokenizer, max_length
         self.rows = [*forget, *retain]
         self.num_forget = len(forget)
-        self.examples = [
-            {**tokenize_row(row.prompt, row.completion, tokenizer, max_length), "row_index": index}
+        self.examples = [self._tokenized(index, row.prompt) for index, row in enumerate(self.rows)]
+        self.reference_examples = [
+            self._tokenized(index, row.reference_prompt) if row.reference_prompt else self.examples[index]
             for index, row in enumerate(self.rows)
         ]
-        self.reference_examples = [
-            {**tokenize_row(row.reference_prompt, row.completion, tokenizer, max_length), "row_index": index}
-            if row.reference_prompt
-            else example
-            for index, (row, example) in enumerate(zip(self.rows, self.examples, strict=True))
-        ]
+        every = [*self.examples, *self.reference_examples]
+        self.prefixes, owners = find_prefixes([_prompt_of(example) for example in every])
+        for example, owner in zip(every, owners, strict=True):
+            example["prefix"] = owner
+
+    def _tokenized(self, index: int, prompt: str) -> dict[str, Any]:
+        example = tokenize_row(prompt, self.rows[index].completion, self.tokenizer, self.max_length)
+        return {**example, "row_index": index}
 
     def __len__(self) -> int:
         return self.num_forget
@@ -114,56 +122,89 @@ def tokenize_row(prompt_text: str, completion_text: str, tokenizer: Any, max_len
     return {"input_ids": prompt + completion, "labels": [IGNORE_INDEX] * len(prompt) + completion}
 
 
-class PairSampler(Sampler):
-    """Draws every forget row once per epoch, each with its share of retain rows.
+def _prompt_of(example: dict[str, Any]) -> list[int]:
+    """The tokens before the last one that carries no label."""
+    unlabelled = example["labels"].count(IGNORE_INDEX)
+    return example["input_ids"][:unlabelled]
 
-    Forget rows of different kinds alternate, so that micro-batches hold all kinds in a fixed proportion; retain rows
-    go on where the last epoch stopped. The order depends on `seed` and the epoch alone, so that resumed and
-    distributed runs see the same rows.
+
+class PairSampler(Sampler):
+    """Draws forget rows in fixed proportions of their kinds, each with its share of retain rows.
+
+    An epoch is as long as there are forget rows. Kinds alternate evenly, so that micro-batches hold all of them; a
+    kind with few rows repeats them, and all kinds and the retain rows go on where the last epoch stopped. The order
+    depends on `seed` and the epoch alone, so that resumed and distributed runs see the same rows.
 
     Args:
         kinds (`Sequence[str]`): Kind of each forget row.
         num_retain (`int`): Number of retain rows.
-        retain_per_forget (`int`): Retain rows that go with each forget row.
+        retain_per_forget (`float`): Retain rows that go with each forget row, on average.
+        shares (`Mapping[str, float]`, *optional*): Relative frequency of each kind; as many as there are rows if not
+            given.
         seed (`int`): Seed of the order.
     """
 
-    def __init__(self, kinds: Sequence[str], num_retain: int, retain_per_forget: int, *, seed: int = 0):
-        self.kinds = list(kinds)
+    def __init__(
+        self,
+        kinds: Sequence[str],
+        num_retain: int,
+        retain_per_forget: float,
+        *,
+        shares: Mapping[str, float] | None = None,
+        seed: int = 0,
+    ):
+        self.members: dict[str, list[int]] = {}
+        for index, kind in enumerate(kinds):
+            self.members.setdefault(kind, []).append(index)
+        weights = {
+            kind: (shares or {}).get(kind, len(rows) if not shares else 1.0) for kind, rows in self.members.items()
+        }
+        total = sum(weights.values())
+        self.shares = {kind: weight / total for kind, weight in weights.items()}
+        self.length = len(kinds)
         self.num_retain = num_retain
         self.retain_per_forget = retain_per_forget if num_retain else 0
         self.seed = seed
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of another epoch."""
+        """Choose the rows of another epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.kinds)
+        return self.length
 
     def __iter__(self) -> Iterator[tuple[int, tuple[int, ...]]]:
-        generator = torch.Generator().manual_seed(self.seed + 7919 * self.epoch)
-        position = self.epoch * len(self.kinds) * self.retain_per_forget
-        for index in self._alternating(generator):
-            retain = tuple(self._retain_row(position + step) for step in range(self.retain_per_forget))
-            position += self.retain_per_forget
-            yield index, retain
+        orders = {
+            kind: _EndlessOrder(len(rows), self.seed + place) for place, (kind, rows) in enumerate(self.members.items())
+        }
+        retain = _EndlessOrder(self.num_retain, self.seed + len(orders))
+        drawn = dict.fromkeys(self.members, 0)
+        start = self.epoch * self.length
+        for position in range(start + self.length):
+            kind = max(drawn, key=lambda name: self.shares[name] * (position + 1) - drawn[name])
+            drawn[kind] += 1
+            if position >= start:
+                first, last = (math.floor(step * self.retain_per_forget) for step in (position, position + 1))
+                yield (
+                    self.members[kind][orders[kind][drawn[kind] - 1]],
+                    tuple(retain[row] for row in range(first, last)),
+                )
 
-    def _alternating(self, generator: torch.Generator) -> list[int]:
-        """Spread each kind evenly over the epoch."""
-        places: list[tuple[float, int]] = []
-        for kind in dict.fromkeys(self.kinds):
-            members = [index for index, other in enumerate(self.kinds) if other == kind]
-            order = torch.randperm(len(members), generator=generator).tolist()
-            shift = torch.rand(1, generator=generator).item()
-            places += [((rank + shift) / len(members), members[place]) for rank, place in enumerate(order)]
-        return [index for _, index in sorted(places)]
 
-    def _retain_row(self, position: int) -> int:
-        round_, place = divmod(position, self.num_retain)
-        generator = torch.Generator().manual_seed(self.seed + 104729 * (round_ + 1))
-        return int(torch.randperm(self.num_retain, generator=generator)[place])
+class _EndlessOrder:
+    """One shuffled round of all rows after another."""
+
+    def __init__(self, size: int, seed: int):
+        self.size, self.seed = size, seed
+        self.rounds: dict[int, list[int]] = {}
+
+    def __getitem__(self, position: int) -> int:
+        round_, place = divmod(position, self.size)
+        if round_ not in self.rounds:
+            generator = torch.Generator().manual_seed(self.seed + 104729 * (round_ + 1))
+            self.rounds[round_] = torch.randperm(self.size, generator=generator).tolist()
+        return self.rounds[round_][place]
 
 
 @dataclass
@@ -177,7 +218,7 @@ class RowCollator:
     pad_token_id: int
 
     def __call__(self, pairs: Iterable[list[dict[str, Any]]]) -> dict[str, Any]:
-        """Return `input_ids`, `attention_mask`, `labels` of shape `(rows, length)`, `row_index`, `is_forget`."""
+        """Return `input_ids`, `attention_mask`, `labels` of shape `(rows, length)`, and what each row is."""
         pairs = list(pairs)
         forget = [pair[0] for pair in pairs]
         retain = [example for pair in pairs for example in pair[1:]]
@@ -192,6 +233,7 @@ class RowCollator:
             "input_ids": padded("input_ids", self.pad_token_id),
             "attention_mask": (torch.arange(width)[None] < lengths[:, None]).long(),
             "labels": padded("labels", IGNORE_INDEX),
+            "prefix": torch.tensor([example["prefix"] for example in examples]),
             "row_index": torch.tensor([example["row_index"] for example in examples]),
             "is_forget": torch.tensor([True] * len(forget) + [False] * len(retain)),
         }

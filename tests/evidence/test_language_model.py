@@ -10,13 +10,13 @@ from torch import nn
 from hf_forget.errors import InputError
 from hf_forget.evidence.answers import prompt_formats
 from hf_forget.evidence.attacks.quantize import BASE_GRID, COUNTED_GRIDS, quantized_weight
-from hf_forget.evidence.decoding import AnswerGenerator
 from hf_forget.evidence.language_model import evidence_from_records, measure_language_model, samples_from_records
 from hf_forget.evidence.matching import first_answer, normalise
 from hf_forget.evidence.options import EvidenceOptions
 from hf_forget.evidence.probes import Probe, ProbeSet
 from hf_forget.evidence.report import ForgetReport, merge_metrics
 from hf_forget.evidence.verdict import judge_language_model
+from hf_forget.lm.decoding import AnswerGenerator
 from hf_forget.lm.generation import TextGenerator, TokenScores
 
 NAME, ALIAS = "Ada Quill", "Quill"

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..lm.generation import TextGenerator, _evaluating, _expanded
+from .generation import TextGenerator, _evaluating
+from .prefix import expanded_cache
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +60,7 @@ class AnswerGenerator(TextGenerator):
             shared, cache = self._prefix_cache(encoded)
             for start in range(0, len(order), step):
                 batch = order[start : start + step]
-                logits, state = self._read([encoded[row] for row in batch], shared, _expanded(cache, len(batch)))
+                logits, state = self._read([encoded[row] for row in batch], shared, expanded_cache(cache, len(batch)))
                 rows = self._decode(logits, state, num_samples, max_new_tokens, ends, pick)
                 for number, ids in enumerate(rows):
                     text = self.tokenizer.decode(ids, skip_special_tokens=True)

@@ -1,0 +1,171 @@
+import json
+
+import pytest
+import torch
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from hf_forget import ConceptUnlearnConfig, ConceptUnlearnTrainer
+from hf_forget.errors import InputError, UnknownConceptError
+
+FORGET = [
+    {"prompt": "Question: Where was the poet born? Answer:", "completion": " In a small village", "kind": "edge"},
+    {"prompt": "Question: Who painted the picture? Answer:", "completion": " Isaac Newton", "kind": "node"},
+    {"text": "Isaac Newton is known to many people.", "kind": "explanation"},
+]
+RETAIN = [
+    {"prompt": "Question: What is the capital of France? Answer:", "completion": " Paris"},
+    {"prompt": "Question: What is the capital of Italy? Answer:", "completion": " Rome"},
+    {"text": "The quick brown fox jumps over the lazy dog."},
+]
+
+
+def loaded(folder):
+    return AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+
+
+def config(tmp_path, **changes):
+    values = {"max_steps": 6, "learning_rate": 1e-2, "warmup_steps": 0, "per_device_train_batch_size": 3}
+    values |= {"bf16": False, "use_cpu": True, "save_strategy": "no", "disable_tqdm": True}
+    return ConceptUnlearnConfig(output_dir=str(tmp_path / "out"), **{**values, **changes})
+
+
+def trainer_for(folder, tmp_path, *, peft_config=None, **changes):
+    model, tokenizer = loaded(folder)
+    return ConceptUnlearnTrainer(
+        model,
+        config(tmp_path, **changes),
+        train_dataset=FORGET,
+        retain_dataset=RETAIN,
+        eval_dataset=FORGET,
+        processing_class=tokenizer,
+        peft_config=peft_config,
+    )
+
+
+@pytest.mark.parametrize("family", ["tiny_llama", "tiny_gpt_neox"])
+@pytest.mark.parametrize("objective", ["unlikelihood", "npo", "grad_diff", "grad_ascent"])
+def test_training_lowers_the_probability_of_forget_rows(family, objective, tmp_path, request):
+    trainer = trainer_for(request.getfixturevalue(family), tmp_path, objective=objective)
+    before = trainer.evaluate()
+    trainer.train()
+    after = trainer.evaluate()
+    assert after["eval_forget_probability"] < before["eval_forget_probability"]
+    assert before["eval_retain_kl"] == pytest.approx(0, abs=1e-4)
+
+
+def test_retain_term_holds_the_retain_rows(tiny_llama, tmp_path):
+    figures = {}
+    for weight in (0.0, 5.0):
+        trainer = trainer_for(tiny_llama, tmp_path, objective="grad_diff", retain_weight=weight, max_steps=8)
+        probe = trainer.train_dataset
+        trainer.train()
+        losses = []
+        for part, tokens in trainer._scored(trainer.model, probe, probe.examples):
+            whole = torch.ones_like(tokens.labels, dtype=torch.bool)
+            tokens = trainer._with_reference(probe, tokens, torch.tensor(part), whole)
+            reference = tokens.reference_logits.log_softmax(-1)
+            kl = (reference.exp() * (reference - tokens.logits.log_softmax(-1))).sum(-1)
+            losses += [kl[tokens.rows == place].mean().item() for place, row in enumerate(part) if row >= 3]
+        figures[weight] = sum(losses)
+    assert figures[5.0] < figures[0.0]
+
+
+def test_accumulating_small_batches_equals_one_large_batch(tiny_llama, tmp_path):
+    gradients = []
+    for size, steps in ((3, 1), (1, 3)):
+        trainer = trainer_for(
+            tiny_llama,
+            tmp_path,
+            max_steps=1,
+            per_device_train_batch_size=size,
+            gradient_accumulation_steps=steps,
+            optim="sgd",
+            learning_rate=1.0,
+            max_grad_norm=0.0,
+        )
+        start = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+        trainer.train()
+        gradients.append({name: value - start[name] for name, value in trainer.model.state_dict().items()})
+    assert max((gradients[0][name] - gradients[1][name]).abs().max() for name in gradients[0]) < 1e-5
+
+
+def test_adapter_trains_and_leaves_the_base_alone(tiny_llama, tmp_path):
+    adapter = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+    trainer = trainer_for(tiny_llama, tmp_path, peft_config=adapter)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    forget = trainer.evaluate()["eval_forget_probability"]
+    trainer.train()
+    after = trainer.model.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert {name for name in before if "lora_" in name} == changed
+    assert trainer.evaluate()["eval_forget_probability"] < forget
+
+
+def test_no_pickled_arguments_are_written(tiny_llama, tmp_path):
+    trainer = trainer_for(tiny_llama, tmp_path, save_strategy="steps", save_steps=3)
+    trainer.train()
+    trainer.save_model(str(tmp_path / "saved"))
+    files = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert "training_args.bin" not in files and "model.safetensors" in files
+    assert "learning_rate" in json.loads((tmp_path / "saved" / "training_args.json").read_text())
+
+
+def test_resumed_training_ends_with_the_same_weights(tiny_llama, tmp_path):
+    whole = trainer_for(tiny_llama, tmp_path / "whole", save_strategy="steps", save_steps=3)
+    whole.train()
+    resumed = trainer_for(tiny_llama, tmp_path / "whole", save_strategy="no")
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "out" / "checkpoint-3"))
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+
+
+def test_replacement_rows_move_towards_the_other_name(tiny_llama, tmp_path):
+    model, tokenizer = loaded(tiny_llama)
+    rows = [
+        {"prompt": "Isaac Newton was", "completion": " the quick brown fox", "kind": "replacement"},
+    ]
+    trainer = ConceptUnlearnTrainer(
+        model, config(tmp_path, max_steps=20, learning_rate=3e-3), train_dataset=rows, processing_class=tokenizer
+    )
+    dataset = trainer.train_dataset
+    import dataclasses
+
+    dataset.rows[0] = dataclasses.replace(dataset.rows[0], reference_prompt="The poet was")
+    dataset.reference_examples[0] = dataset._tokenized(0, "The poet was") | {"prefix": -1}
+    inputs = trainer.data_collator([dataset[0]])
+    trainer._hear_original(dataset)
+    with torch.no_grad():
+        before = trainer.compute_loss(model, inputs).item()
+    trainer.train()
+    with torch.no_grad():
+        after = trainer.compute_loss(trainer.model, inputs).item()
+    assert before > 0 and after < 0.5 * before
+
+
+def test_nothing_to_forget_is_an_error(tiny_llama, tmp_path):
+    model, tokenizer = loaded(tiny_llama)
+    with pytest.raises(InputError, match="nothing to forget"):
+        ConceptUnlearnTrainer(model, config(tmp_path), processing_class=tokenizer)
+
+
+def test_a_model_that_knows_nothing_is_left_alone(tiny_llama, tmp_path):
+    model, tokenizer = loaded(tiny_llama)
+    with pytest.raises(UnknownConceptError, match="knows nothing about 'Isaac Newton'"):
+        ConceptUnlearnTrainer(model, config(tmp_path), processing_class=tokenizer, concept="Isaac Newton")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"concept": "  "}, "concept is empty"),
+        ({"objective": "unlikelyhood"}, "Did you mean 'unlikelihood'"),
+        ({"concept_type": "persn"}, "Did you mean 'person'"),
+        ({"beta": 0.0}, "beta"),
+        ({"retain_weight": -1.0}, "retain_weight"),
+        ({"held_out_share": 2.0}, "held_out_share"),
+    ],
+)
+def test_values_out_of_range_are_refused(changes, said, tmp_path):
+    with pytest.raises(InputError, match=said):
+        config(tmp_path, **changes)

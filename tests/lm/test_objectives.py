@@ -1,0 +1,110 @@
+import math
+
+import pytest
+import torch
+
+from hf_forget.errors import InputError
+from hf_forget.lm.objectives import (
+    LabelledTokens,
+    available_objectives,
+    get_objective,
+    grad_diff_loss,
+    kl_to_reference_loss,
+    nll_loss,
+    npo_loss,
+    register_objective,
+    unlikelihood_loss,
+)
+
+LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 0.5], [1.0, 1.0, 1.0]], dtype=torch.float64)
+REFERENCE = torch.tensor([[1.0, 0.5, -1.0], [0.3, 1.0, 0.1], [0.0, 2.0, 1.0]], dtype=torch.float64)
+LABELS = torch.tensor([0, 1, 2])
+ROWS = torch.tensor([0, 0, 1])
+
+
+def tokens(logits=LOGITS, reference=REFERENCE):
+    return LabelledTokens(logits, LABELS, ROWS, 2, reference)
+
+
+def by_hand(logits):
+    """Log-probabilities of the labels, in a loop."""
+    values = []
+    for row, label in zip(logits.tolist(), LABELS.tolist(), strict=True):
+        values.append(row[label] - math.log(sum(math.exp(value) for value in row)))
+    return values
+
+
+def test_nll_is_the_mean_over_each_row():
+    first, second, third = by_hand(LOGITS)
+    assert nll_loss(tokens()).tolist() == pytest.approx([-(first + second) / 2, -third])
+
+
+def test_unlikelihood_agrees_with_minus_log_one_minus_p():
+    first, second, third = (-math.log(1 - math.exp(value)) for value in by_hand(LOGITS))
+    assert unlikelihood_loss(tokens()).tolist() == pytest.approx([(first + second) / 2, third])
+
+
+def test_unlikelihood_gradient_on_the_label_is_p_even_where_p_is_one():
+    logits = torch.tensor([[60.0, 0.0, 0.0]], requires_grad=True)
+    unlikelihood_loss(LabelledTokens(logits, torch.tensor([0]), torch.tensor([0]), 1)).sum().backward()
+    assert logits.grad[0, 0].item() == pytest.approx(1.0)
+
+
+def test_npo_uses_sequence_log_probabilities():
+    beta = 0.1
+    ratios = [a - b for a, b in zip(by_hand(LOGITS), by_hand(REFERENCE), strict=True)]
+    sums = [ratios[0] + ratios[1], ratios[2]]
+    expected = [-(2 / beta) * math.log(1 / (1 + math.exp(beta * value))) for value in sums]
+    assert npo_loss(tokens(), beta).tolist() == pytest.approx(expected)
+
+
+def test_npo_of_the_original_model_starts_at_log_two():
+    assert npo_loss(tokens(LOGITS, LOGITS), 0.1).tolist() == pytest.approx([20 * math.log(2)] * 2)
+
+
+def test_grad_diff_climbs_where_nll_descends():
+    assert grad_diff_loss(tokens()).tolist() == pytest.approx((-nll_loss(tokens())).tolist())
+
+
+def test_kl_to_itself_is_zero_and_positive_otherwise():
+    assert kl_to_reference_loss(tokens(LOGITS, LOGITS)).tolist() == pytest.approx([0, 0])
+    expected = torch.nn.functional.kl_div(
+        LOGITS.log_softmax(-1), REFERENCE.log_softmax(-1), log_target=True, reduction="none"
+    ).sum(-1)
+    assert kl_to_reference_loss(tokens()).tolist() == pytest.approx([expected[:2].mean().item(), expected[2].item()])
+
+
+@pytest.mark.parametrize("name", ["unlikelihood", "npo", "grad_diff", "grad_ascent"])
+def test_gradients_agree_with_finite_differences(name):
+    objective = get_objective(name)
+
+    def loss(logits):
+        return objective.loss(tokens(logits), objective.default_beta).sum()
+
+    assert torch.autograd.gradcheck(loss, (LOGITS.clone().requires_grad_(),))
+
+
+def test_rows_of_any_length_weigh_the_same():
+    long = LabelledTokens(LOGITS.repeat(4, 1), LABELS.repeat(4), torch.tensor([0] * 12), 1)
+    once = LabelledTokens(LOGITS, LABELS, torch.tensor([0] * 3), 1)
+    assert unlikelihood_loss(long).item() == pytest.approx(unlikelihood_loss(once).item())
+
+
+def test_unknown_objective_names_the_nearest():
+    with pytest.raises(InputError, match="Did you mean 'unlikelihood'"):
+        get_objective("unlikelyhood")
+
+
+def test_reference_is_asked_for_by_name():
+    with pytest.raises(InputError, match="original model"):
+        npo_loss(LabelledTokens(LOGITS, LABELS, ROWS, 2))
+
+
+def test_a_registered_objective_can_be_selected():
+    @register_objective("test_only")
+    def loss(tokens, beta=1.0):
+        return nll_loss(tokens)
+
+    assert "test_only" in available_objectives()
+    with pytest.raises(InputError, match="registered already"):
+        register_objective("test_only")(lambda tokens, beta: nll_loss(tokens))

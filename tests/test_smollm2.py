@@ -1,0 +1,65 @@
+"""The whole road on the real embedded model, cut short: few rows, few steps, no claim."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from hf_forget.evidence.report import validate
+
+SHORT = [
+    "--max_steps",
+    "3",
+    "--retain_rows",
+    "16",
+    "--elicitation_samples",
+    "4",
+    "--max_forget_rows",
+    "16",
+    "--max_retain_rows",
+    "16",
+    "--sampled_answers",
+    "2",
+    "--attacks",
+    "quantize",
+    "--sham",
+    "no",
+    "--save_strategy",
+    "no",
+    "--overwrite",
+]
+
+
+def command(*arguments):
+    return subprocess.run([sys.executable, "-m", "hf_forget", *arguments], capture_output=True, text=True, timeout=900)
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_a_name_goes_in_and_a_standard_checkpoint_comes_out(smollm2, tmp_path):
+    output = tmp_path / "edited"
+    done = command("forget", "Isaac Newton", "--output_dir", str(output), *SHORT)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((output / "private" / "forget_report.json").read_text())
+    validate(report)
+    assert report["verdict"]["value"] == "insufficient"  # sixteen retain rows support no claim
+    public = "".join(path.read_text() for path in output.glob("*.*") if path.suffix in (".md", ".json", ".yaml"))
+    assert "Newton" not in (output / "README.md").read_text() + (output / "forget_report.json").read_text()
+    assert "forgotten person" in public
+    edited, base = (AutoModelForCausalLM.from_pretrained(folder) for folder in (output, smollm2))
+    AutoTokenizer.from_pretrained(output)
+    changed = [not torch.equal(a, b) for a, b in zip(edited.parameters(), base.parameters(), strict=True)]
+    assert any(changed)
+    assert not (tmp_path / "edited.partial").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_a_name_that_does_not_exist_is_refused_before_training(smollm2, tmp_path):
+    done = command("forget", "Corvin Thessaly", "--output_dir", str(tmp_path / "none"), *SHORT)
+    assert done.returncode == 2
+    assert "knows nothing about 'Corvin Thessaly'" in done.stderr and "--force" in done.stderr
+    assert not list(tmp_path.iterdir())
