@@ -61,5 +61,5 @@ def test_a_name_goes_in_and_a_standard_checkpoint_comes_out(smollm2, tmp_path):
 def test_a_name_that_does_not_exist_is_refused_before_training(smollm2, tmp_path):
     done = command("forget", "Corvin Thessaly", "--output_dir", str(tmp_path / "none"), *SHORT)
     assert done.returncode == 2
-    assert "knows nothing about 'Corvin Thessaly'" in done.stderr and "--force" in done.stderr
+    assert "know nothing about 'Corvin Thessaly'" in done.stderr and "--force" in done.stderr
     assert not list(tmp_path.iterdir())

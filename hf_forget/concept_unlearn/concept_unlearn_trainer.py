@@ -165,9 +165,7 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         figures = self._figures(dataset)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
         self.log(metrics)
-        self.control: TrainerControl = self.callback_handler.on_evaluate(
-            self.args, self.state, self.control, metrics
-        )
+        self.control: TrainerControl = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def _figures(self, dataset: RowDataset) -> dict[str, float]:

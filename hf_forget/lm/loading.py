@@ -13,7 +13,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def load_causal_lm(path: str | Path, options: ModelOptions) -> Any:
-    """Load a causal LM from a folder.
+    """Load a causal LM from a folder; `stored_dtype` of the model is the precision of the checkpoint.
 
     Args:
         path: Folder of the checkpoint.
@@ -34,7 +34,7 @@ def load_causal_lm(path: str | Path, options: ModelOptions) -> Any:
 
         quantization = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.bfloat16)
     try:
-        return AutoModelForCausalLM.from_pretrained(
+        model = AutoModelForCausalLM.from_pretrained(
             path,
             dtype=DTYPES.get(options.dtype, "auto"),
             quantization_config=quantization,
@@ -44,6 +44,8 @@ def load_causal_lm(path: str | Path, options: ModelOptions) -> Any:
         )
     except (OSError, ValueError, ImportError) as error:
         raise InputError(f"the model in {path} cannot be loaded: {error}") from None
+    model.stored_dtype = getattr(config, "dtype", None)
+    return model
 
 
 def load_tokenizer(path: str | Path, options: ModelOptions) -> Any:
@@ -75,7 +77,7 @@ def save_causal_lm(model: Any, tokenizer: Any, folder: Path, options: ModelOptio
     if hasattr(model, "merge_and_unload"):
         model = model.merge_and_unload()
     wanted = options.save_dtype
-    stored = getattr(model.config, "dtype", None) if wanted == "base" else DTYPES[wanted]
+    stored = getattr(model, "stored_dtype", None) if wanted == "base" else DTYPES[wanted]
     if isinstance(stored, torch.dtype) and stored != model.dtype:
         model = model.to(stored)
     model.save_pretrained(folder)

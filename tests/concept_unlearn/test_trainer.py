@@ -1,3 +1,5 @@
+import dataclasses
+import functools
 import json
 
 import pytest
@@ -7,6 +9,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_forget import ConceptUnlearnConfig, ConceptUnlearnTrainer
 from hf_forget.errors import InputError, UnknownConceptError
+from hf_forget.lm.forward import labelled_forward
+from hf_forget.lm.objectives import nll_loss
+from hf_forget.lm.rows import RowCollator, RowDataset, rows_from
 
 FORGET = [
     {"prompt": "Question: Where was the poet born? Answer:", "completion": " In a small village", "kind": "edge"},
@@ -21,11 +26,29 @@ RETAIN = [
 
 
 def loaded(folder):
-    return AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    model.load_state_dict(weights_that_know(folder))
+    return model, AutoTokenizer.from_pretrained(folder)
+
+
+@functools.cache
+def weights_that_know(folder):
+    """Weights of the tiny model after it has learned all rows by heart."""
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    rows = RowDataset(rows_from([*FORGET, *RETAIN], kind="edge", argument="rows"), [], tokenizer)
+    batch = RowCollator(0)([rows[index] for index in range(len(rows))])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(80):
+        loss = nll_loss(labelled_forward(model, batch)[0]).mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert loss.item() < 0.1
+    return {name: value.clone() for name, value in model.state_dict().items()}
 
 
 def config(tmp_path, **changes):
-    values = {"max_steps": 6, "learning_rate": 1e-2, "warmup_steps": 0, "per_device_train_batch_size": 3}
+    values = {"max_steps": 6, "learning_rate": 5e-3, "warmup_steps": 0, "per_device_train_batch_size": 3}
     values |= {"bf16": False, "use_cpu": True, "save_strategy": "no", "disable_tqdm": True}
     return ConceptUnlearnConfig(output_dir=str(tmp_path / "out"), **{**values, **changes})
 
@@ -50,7 +73,8 @@ def test_training_lowers_the_probability_of_forget_rows(family, objective, tmp_p
     before = trainer.evaluate()
     trainer.train()
     after = trainer.evaluate()
-    assert after["eval_forget_probability"] < before["eval_forget_probability"]
+    assert before["eval_forget_probability"] > 0.9
+    assert after["eval_forget_probability"] < 0.5
     assert before["eval_retain_kl"] == pytest.approx(0, abs=1e-4)
 
 
@@ -103,7 +127,7 @@ def test_adapter_trains_and_leaves_the_base_alone(tiny_llama, tmp_path):
 
 
 def test_no_pickled_arguments_are_written(tiny_llama, tmp_path):
-    trainer = trainer_for(tiny_llama, tmp_path, save_strategy="steps", save_steps=3)
+    trainer = trainer_for(tiny_llama, tmp_path, save_strategy="steps", save_steps=3, save_total_limit=3)
     trainer.train()
     trainer.save_model(str(tmp_path / "saved"))
     files = {path.name for path in tmp_path.rglob("*") if path.is_file()}
@@ -112,7 +136,7 @@ def test_no_pickled_arguments_are_written(tiny_llama, tmp_path):
 
 
 def test_resumed_training_ends_with_the_same_weights(tiny_llama, tmp_path):
-    whole = trainer_for(tiny_llama, tmp_path / "whole", save_strategy="steps", save_steps=3)
+    whole = trainer_for(tiny_llama, tmp_path / "whole", save_strategy="steps", save_steps=3, save_total_limit=3)
     whole.train()
     resumed = trainer_for(tiny_llama, tmp_path / "whole", save_strategy="no")
     resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "out" / "checkpoint-3"))
@@ -129,8 +153,6 @@ def test_replacement_rows_move_towards_the_other_name(tiny_llama, tmp_path):
         model, config(tmp_path, max_steps=20, learning_rate=3e-3), train_dataset=rows, processing_class=tokenizer
     )
     dataset = trainer.train_dataset
-    import dataclasses
-
     dataset.rows[0] = dataclasses.replace(dataset.rows[0], reference_prompt="The poet was")
     dataset.reference_examples[0] = dataset._tokenized(0, "The poet was") | {"prefix": -1}
     inputs = trainer.data_collator([dataset[0]])
@@ -151,7 +173,7 @@ def test_nothing_to_forget_is_an_error(tiny_llama, tmp_path):
 
 def test_a_model_that_knows_nothing_is_left_alone(tiny_llama, tmp_path):
     model, tokenizer = loaded(tiny_llama)
-    with pytest.raises(UnknownConceptError, match="knows nothing about 'Isaac Newton'"):
+    with pytest.raises(UnknownConceptError, match="know nothing about .Isaac Newton."):
         ConceptUnlearnTrainer(model, config(tmp_path), processing_class=tokenizer, concept="Isaac Newton")
 
 
