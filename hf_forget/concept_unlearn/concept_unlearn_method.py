@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from transformers import PrinterCallback
+
 from ..data.assets import resolve_model
 from ..errors import InputError
 from ..evidence.language_model import (
@@ -15,10 +17,12 @@ from ..evidence.report import Metric
 from ..evidence.verdict import judge_language_model
 from ..lm.loading import load_causal_lm, load_tokenizer, save_causal_lm
 from ..method import Conclusion, Stage, Subject
+from ..output import write_json_atomic
 from ..trainer import last_checkpoint
 from .concept_unlearn_config import ConceptUnlearnConfig
 from .concept_unlearn_trainer import ConceptUnlearnTrainer
 from .preparation import GRAPH_FILE, PROBES_FILE, ROWS_FILE, ConceptPreparation, PreparedRows
+from .progress import ProgressLine
 from .sham import sham_records
 
 PREPARED = "prepared"
@@ -72,7 +76,8 @@ class ConceptUnlearnMethod:
             "placeholder": f"[forgotten {graph.concept_type}]",
             "probes": self.prepared.probes.source,
         }
-        subject.artifacts |= {name: folder / name for name in (GRAPH_FILE, ROWS_FILE, PROBES_FILE)}
+        files = (folder / name for name in (GRAPH_FILE, ROWS_FILE, PROBES_FILE))
+        subject.artifacts |= {file.stem: file for file in files}
 
     def measure(self, subject: Subject, stage: Stage) -> list[Metric]:
         """Ask the probes, and attack the model."""
@@ -92,6 +97,9 @@ class ConceptUnlearnMethod:
             base_grid=subject.base_models[0]["source"] == "embedded",
         )
         subject.records[stage] = measured.records
+        file = subject.workspace / f"answers_{stage}.json"
+        write_json_atomic(file, measured.records)
+        subject.artifacts[file.stem] = file
         return measured.metrics
 
     def apply(self, subject: Subject) -> None:
@@ -130,9 +138,7 @@ class ConceptUnlearnMethod:
 
 def build_trainer(subject: Subject, prepared: PreparedRows) -> ConceptUnlearnTrainer:
     """Make the trainer of one run from prepared rows."""
-    from .progress import ProgressLine
-
-    return ConceptUnlearnTrainer(
+    trainer = ConceptUnlearnTrainer(
         subject.model,
         args=subject.configs["method"],
         train_dataset=prepared.forget,
@@ -142,6 +148,9 @@ def build_trainer(subject: Subject, prepared: PreparedRows) -> ConceptUnlearnTra
         peft_config=subject.configs["lora"].peft_config(),
         callbacks=[ProgressLine(subject.progress)],
     )
+    # The road shows progress itself.
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 def _probes(args: ConceptUnlearnConfig, path: str | None) -> ProbeSet | None:

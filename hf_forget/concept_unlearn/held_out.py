@@ -1,10 +1,12 @@
 """What training must not see, so that probes show whether the concept went or only the rows."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..evidence.matching import mentions, normalise
 from ..evidence.probes import Probe, ProbeSet
+from ..lm.rows import Row
 
 QUESTION_OVERLAP = 0.6
 FILLER_WORDS = frozenset(
@@ -107,6 +109,28 @@ class HeldOut:
         own = {word for name in self.names for word in normalise(name).split()}
         one, two = (set(normalise(text).split()) - FILLER_WORDS - own for text in (first, second))
         return len(one & two) / len(one | two) if one and two else 0.0
+
+
+def as_trained(probes: ProbeSet, rows: Sequence[Row]) -> ProbeSet:
+    """Correct what probes say of being held out by what is really trained.
+
+    A probe is held out by wording only where its relation, or its answer, is trained; a relation of which the model
+    told nothing while it was questioned is held out as a whole.
+
+    Args:
+        probes: The probes, whose relations marked `relation` have been dropped from `rows` already.
+        rows: The forget rows.
+    """
+    relations = {row.relation for row in rows if row.kind in ("edge", "node")}
+    trained = " | ".join(row.completion for row in rows if row.kind == "edge")
+
+    def corrected(probe: Probe) -> Probe:
+        told = probe.group == "edge" and mentions(trained, probe.answers)
+        if probe.held_out != "wording" or probe.relation in relations or told:
+            return probe
+        return dataclasses.replace(probe, held_out="relation")
+
+    return probes.replace(probes=tuple(map(corrected, probes.probes)))
 
 
 def split_relations(relations: Sequence[str], share: float) -> frozenset[str]:

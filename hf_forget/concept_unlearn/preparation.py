@@ -17,7 +17,7 @@ from ..lm.prompts import PromptFormat, default_format_names, get_format, plain_f
 from ..lm.rows import Row
 from .concept_unlearn_config import ConceptUnlearnConfig
 from .conversion import forget_rows
-from .held_out import HeldOut, split_relations
+from .held_out import HeldOut, as_trained, split_relations
 from .replacement import replacement_rows
 from .retain import retain_rows
 
@@ -92,6 +92,8 @@ class ConceptPreparation:
         training = training_formats(asking)
         rows = forget_rows(graph, training, held_out, seed=self.args.seed)
         rows, validation = split_validation(rows, probes)
+        if not self.args.use_all_facts:
+            probes = as_trained(probes, rows)
         if self.args.replacement_weight:
             rows += replacement_rows(graph, elicitor, training, held_out, seed=self.args.seed)
         self.report("asking about other names, to be kept")

@@ -3,7 +3,7 @@
 import pytest
 
 from hf_forget.concept_unlearn.conversion import first_word, forget_rows
-from hf_forget.concept_unlearn.held_out import HeldOut, split_relations
+from hf_forget.concept_unlearn.held_out import HeldOut, as_trained, split_relations
 from hf_forget.concept_unlearn.preparation import concept_aliases, elicited_probes, split_validation
 from hf_forget.errors import InputError
 from hf_forget.evidence.probes import Probe, ProbeSet
@@ -72,6 +72,18 @@ def test_explanations_that_tell_a_held_out_fact_are_dropped():
 def test_use_all_facts_trains_every_relation():
     trained = {row.relation for row in rows(PROBES.without_relation_split())}
     assert {"field", "nationality"} <= trained
+
+
+def test_probes_of_relations_that_were_not_trained_are_held_out_by_relation():
+    never = Probe("c", "c", "edge", "What fell on Isaac Newton?", ("apple",), "legend", "wording")
+    told = Probe("d", "d", "edge", "Isaac Newton came from which people?", ("English",), "origin", "wording")
+    kept = as_trained(PROBES.replace(probes=(*PROBES.probes, never, told)), rows())
+    assert {probe.id: probe.held_out for probe in kept.probes} == {
+        "a": "relation",
+        "b": "wording",
+        "c": "relation",
+        "d": "wording",
+    }
 
 
 def test_validation_shares_no_fact_with_the_probes():

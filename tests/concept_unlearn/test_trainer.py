@@ -144,6 +144,27 @@ def test_resumed_training_ends_with_the_same_weights(tiny_llama, tmp_path):
         assert torch.equal(value, resumed.model.state_dict()[name]), name
 
 
+def test_best_checkpoint_is_kept_and_training_ends_once_all_is_forgotten(tiny_llama, tmp_path):
+    trainer = trainer_for(
+        tiny_llama,
+        tmp_path,
+        max_steps=40,
+        save_strategy="steps",
+        eval_strategy="steps",
+        save_steps=2,
+        eval_steps=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="score",
+        greater_is_better=False,
+        stop_forget_probability=0.2,
+        max_retain_kl=50.0,
+    )
+    trainer.train()
+    assert trainer.state.global_step < 40
+    scores = [line["eval_score"] for line in trainer.state.log_history if "eval_score" in line]
+    assert trainer.evaluate()["eval_score"] == pytest.approx(min(scores), rel=1e-3)
+
+
 def test_replacement_rows_move_towards_the_other_name(tiny_llama, tmp_path):
     model, tokenizer = loaded(tiny_llama)
     rows = [
