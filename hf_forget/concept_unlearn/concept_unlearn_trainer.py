@@ -171,7 +171,7 @@ class ConceptUnlearnTrainer(ForgetTrainer):
     def _figures(self, dataset: RowDataset) -> dict[str, float]:
         self._hear_original(dataset)
         probabilities, exact, divergences = [], [], []
-        for part, tokens in self._scored(self.model, dataset, dataset.examples):
+        for part, tokens, _ in self._heard(self.model, dataset, dataset.examples):
             everywhere = torch.ones_like(tokens.labels, dtype=torch.bool)
             tokens = self._with_reference(dataset, tokens, torch.tensor(part), everywhere)
             means = tokens.row_means(tokens.log_probs()).exp()
@@ -264,10 +264,6 @@ class ConceptUnlearnTrainer(ForgetTrainer):
                 tokens, hidden = labelled_forward(model, batch, self._prefixes(dataset))
             yield part, tokens, hidden
         model.train(training)
-
-    def _scored(self, model: Any, dataset: RowDataset, examples: list[dict[str, Any]]) -> Iterable[Any]:
-        for part, tokens, _ in self._heard(model, dataset, examples):
-            yield part, tokens
 
     def _with_reference(
         self, dataset: RowDataset, tokens: LabelledTokens, row_index: Tensor, chosen: Tensor

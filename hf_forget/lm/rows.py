@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch.utils.data import Dataset, Sampler
@@ -11,7 +11,6 @@ from torch.utils.data import Dataset, Sampler
 from ..errors import InputError
 from .prefix import find_prefixes
 
-RowKind = Literal["edge", "node", "explanation", "replacement", "retain"]
 IGNORE_INDEX = -100
 
 
@@ -123,9 +122,8 @@ def tokenize_row(prompt_text: str, completion_text: str, tokenizer: Any, max_len
 
 
 def _prompt_of(example: dict[str, Any]) -> list[int]:
-    """The tokens before the last one that carries no label."""
-    unlabelled = example["labels"].count(IGNORE_INDEX)
-    return example["input_ids"][:unlabelled]
+    """The tokens that carry no label."""
+    return example["input_ids"][: example["labels"].count(IGNORE_INDEX)]
 
 
 class PairSampler(Sampler):
