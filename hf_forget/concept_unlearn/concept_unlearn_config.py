@@ -27,13 +27,17 @@ class ConceptUnlearnConfig(TrainingArguments):
         objective (`str`, defaults to `"unlikelihood"`): Forget objective, see `hf_forget.lm.objectives`.
         beta (`float`, *optional*): Temperature of the objective; its own default when not given.
         edge_weight, node_weight, explanation_weight (`float`): λ_E, λ_N and λ_X of the paper's loss.
-        replacement_weight (`float`, defaults to `1.0`): λ_S, weight of rows that pull the answers about the concept
+        replacement_weight (`float`, defaults to `3.0`): λ_S, weight of rows that pull the answers about the concept
             towards those about invented names; 0 leaves them out.
+        representation_weight (`float`, defaults to `1.0`): Weight of the distance of hidden states in replacement and
+            retain rows, beside their divergence of outputs; 0 leaves it out.
+        representation_layers (`list[int]`, *optional*): Decoder layers in which hidden states are compared; those at
+            a quarter and half of the depth when not given.
         retain_weight (`float`, defaults to `3.0`): α, weight of the retain term.
         retain_loss (`str`, defaults to `"kl"`): `kl` to the original model, or `nll`.
-        retain_per_forget (`float`, defaults to `2.0`): Retain rows that go with each forget row.
-        retain_rows (`int`, defaults to `240`): Retain rows that the model makes for itself.
-        elicitation_samples (`int`, defaults to `20`): Continuations sampled per free prompt while eliciting.
+        retain_per_forget (`float`, defaults to `1.0`): Retain rows that go with each forget row.
+        retain_rows (`int`, defaults to `160`): Retain rows that the model makes for itself.
+        elicitation_samples (`int`, defaults to `16`): Continuations sampled per free prompt while eliciting.
         use_all_facts (`bool`, defaults to `False`): Train on every relation and make no held-out claim.
         held_out_share (`float`, defaults to `0.5`): Share of the relations kept for probing where no curated probe
             file says which.
@@ -62,15 +66,21 @@ class ConceptUnlearnConfig(TrainingArguments):
     edge_weight: float = field(default=1.0, metadata={"help": "Weight of edge rows (λ_E)."})
     node_weight: float = field(default=1.0, metadata={"help": "Weight of node rows (λ_N)."})
     explanation_weight: float = field(default=0.3, metadata={"help": "Weight of explanation rows (λ_X)."})
-    replacement_weight: float = field(default=1.0, metadata={"help": "Weight of replacement rows (λ_S)."})
+    replacement_weight: float = field(default=3.0, metadata={"help": "Weight of replacement rows (λ_S)."})
+    representation_weight: float = field(
+        default=1.0, metadata={"help": "Weight of the distance of hidden states in replacement and retain rows."}
+    )
+    representation_layers: list[int] | None = field(
+        default=None, metadata={"help": "Decoder layers in which hidden states are compared."}
+    )
     retain_weight: float = field(default=3.0, metadata={"help": "Weight of the retain term (α)."})
     retain_loss: Literal["kl", "nll"] = field(
         default="kl", metadata={"help": "Retain term: kl to the original model, or nll."}
     )
-    retain_per_forget: float = field(default=2.0, metadata={"help": "Retain rows that go with each forget row."})
-    retain_rows: int = field(default=240, metadata={"help": "Retain rows that the model makes for itself."})
+    retain_per_forget: float = field(default=1.0, metadata={"help": "Retain rows that go with each forget row."})
+    retain_rows: int = field(default=160, metadata={"help": "Retain rows that the model makes for itself."})
     elicitation_samples: int = field(
-        default=20, metadata={"help": "Continuations sampled per free prompt while eliciting."}
+        default=16, metadata={"help": "Continuations sampled per free prompt while eliciting."}
     )
     use_all_facts: bool = field(default=False, metadata={"help": "Train on every relation and make no held-out claim."})
     held_out_share: float = field(
@@ -87,16 +97,16 @@ class ConceptUnlearnConfig(TrainingArguments):
     bf16: bool | None = field(
         default=None, metadata={"help": "bf16 autocast; if not given, on where the hardware makes it fast."}
     )
-    learning_rate: float = field(default=3e-5, metadata={"help": "Peak learning rate."})
+    learning_rate: float = field(default=6e-5, metadata={"help": "Peak learning rate."})
     per_device_train_batch_size: int = field(default=8, metadata={"help": "Forget rows per step and device."})
-    max_steps: int = field(default=40, metadata={"help": "Number of optimizer steps."})
+    max_steps: int = field(default=18, metadata={"help": "Number of optimizer steps."})
     weight_decay: float = field(default=0.0, metadata={"help": "Weight decay."})
     lr_scheduler_type: str = field(default="constant_with_warmup", metadata={"help": "Learning rate schedule."})
     warmup_steps: float = field(default=5, metadata={"help": "Steps, or share of steps, of linear warm-up."})
     optim: str = field(default="adamw_torch_fused", metadata={"help": "Optimizer."})
     logging_steps: float = field(default=5, metadata={"help": "Steps between two log lines."})
     save_strategy: str = field(default="steps", metadata={"help": "When checkpoints are written."})
-    save_steps: float = field(default=20, metadata={"help": "Steps between two checkpoints."})
+    save_steps: float = field(default=9, metadata={"help": "Steps between two checkpoints."})
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept."})
     report_to: str | list[str] | None = field(default="none", metadata={"help": "Where metrics are reported."})
 
@@ -122,7 +132,8 @@ class ConceptUnlearnConfig(TrainingArguments):
         get_objective(self.objective)
 
     def _check_numbers(self) -> None:
-        for name in ("edge_weight", "node_weight", "explanation_weight", "replacement_weight", "retain_weight"):
+        weights = ("edge", "node", "explanation", "replacement", "representation", "retain")
+        for name in (f"{weight}_weight" for weight in weights):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} is {getattr(self, name)}; it must not be negative")
         for name in ("retain_per_forget", "retain_rows"):

@@ -12,8 +12,9 @@ from torch import Tensor
 from transformers import DataCollator, TrainerCallback, TrainerControl, TrainerState
 
 from ..errors import InputError
-from ..lm.forward import frozen_head, labelled_forward
+from ..lm.forward import LabelledForward, frozen_head, labelled_forward
 from ..lm.objectives import LabelledTokens, get_objective, kl_to_reference_loss, nll_loss
+from ..lm.representation import chosen_layers, state_distance
 from ..lm.rows import PairSampler, Row, RowCollator, RowDataset, rows_from
 from ..trainer import ForgetTrainer, causal_lm_from, tokenizer_for, with_adapter
 from .concept_unlearn_config import ConceptUnlearnConfig
@@ -21,8 +22,8 @@ from .preparation import ConceptPreparation
 
 REFERENCE_BATCH = 32
 RETAIN_EVAL_ROWS = 24
-# Of eight forget rows three ask for an attribute, two for the name, two are replacements and one explains.
-KIND_SHARES = {"edge": 3.0, "node": 2.0, "replacement": 2.0, "explanation": 1.0}
+# Of seventeen forget rows eight are replacements, four ask for an attribute, four for the name, and one explains.
+KIND_SHARES = {"edge": 2.0, "node": 2.0, "replacement": 4.0, "explanation": 0.5}
 
 
 class ConceptUnlearnTrainer(ForgetTrainer):
@@ -115,6 +116,10 @@ class ConceptUnlearnTrainer(ForgetTrainer):
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
         )
         self._references: dict[RowDataset, list[Tensor]] = {}
+        # The original model's hidden states in the compared layers, for the training rows that are compared.
+        self._layers = chosen_layers(model, args.representation_layers) if args.representation_weight else []
+        self._reference_states: dict[int, Tensor] = {}
+        self._state_scale: Tensor | None = None
         self._reference_head: Callable[[Tensor], Tensor] | None = None
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
@@ -135,9 +140,13 @@ class ConceptUnlearnTrainer(ForgetTrainer):
 
         With `return_outputs`, the losses of all rows come beside it.
         """
-        tokens, _ = labelled_forward(model, inputs, self._prefixes(self.train_dataset))
+        tokens, _, states = labelled_forward(
+            model, inputs, self._prefixes(self.train_dataset), layers=self._layers if self._reference_states else ()
+        )
         rows = self._rows_of(self.train_dataset, inputs)
         losses = self._row_losses(self.train_dataset, tokens, inputs["row_index"], rows)
+        if states:
+            losses = losses + self.args.representation_weight * self._distances(states, inputs["row_index"].tolist())
         weights = torch.tensor([self._weight(row.kind) for row in rows], device=losses.device)
         is_forget = inputs["is_forget"]
         loss = (losses * weights)[is_forget].mean()
@@ -171,7 +180,7 @@ class ConceptUnlearnTrainer(ForgetTrainer):
     def _figures(self, dataset: RowDataset) -> dict[str, float]:
         self._hear_original(dataset)
         probabilities, exact, divergences = [], [], []
-        for part, tokens, _ in self._heard(self.model, dataset, dataset.examples):
+        for part, (tokens, _, _) in self._heard(self.model, dataset, dataset.examples):
             everywhere = torch.ones_like(tokens.labels, dtype=torch.bool)
             tokens = self._with_reference(dataset, tokens, torch.tensor(part), everywhere)
             means = tokens.row_means(tokens.log_probs()).exp()
@@ -210,6 +219,18 @@ class ConceptUnlearnTrainer(ForgetTrainer):
                 losses = torch.where(kept_rows if chosen is kept else ~kept_rows, loss(part), losses)
         return losses
 
+    def _distances(self, states: Sequence[Tensor], row_index: Sequence[int]) -> Tensor:
+        """Distance of each row's hidden states from the original's, 0 where they are not compared."""
+        zero = states[0].new_zeros((), dtype=torch.float32)
+        distances = []
+        for own, row in zip(states, row_index, strict=True):
+            reference = self._reference_states.get(row)
+            compared = 0 if reference is None else min(own.shape[1], reference.shape[1])
+            distances.append(
+                state_distance(own[:, -compared:], reference[:, -compared:], self._state_scale) if compared else zero
+            )
+        return torch.stack(distances)
+
     def _weight(self, kind: str) -> float:
         weights = {
             "node": self.args.node_weight,
@@ -241,16 +262,28 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         if dataset in self._references:
             return
         found: dict[int, Tensor] = {}
+        kept = {row: count for row, count in enumerate(dataset.compared) if count and dataset is self.train_dataset}
         model = self.model
         adapter_off = model.disable_adapter() if isinstance(model, PeftModel) else contextlib.nullcontext()
         if self._reference_head is None:
             self._reference_head = frozen_head(model)
         with adapter_off:
-            for part, tokens, hidden in self._heard(model, dataset, dataset.reference_examples):
+            layers = self._layers if kept else ()
+            for part, (tokens, hidden, states) in self._heard(model, dataset, dataset.reference_examples, layers):
                 found |= {row: hidden[tokens.rows == place].float() for place, row in enumerate(part)}
+                self._reference_states |= {
+                    row: own[:, -kept[row] :].float().clone()
+                    for row, own in zip(part, states, strict=bool(states))
+                    if row in kept
+                }
         self._references[dataset] = [found[row] for row in range(len(dataset.rows))]
+        if kept and self._reference_states:
+            together = torch.cat(list(self._reference_states.values()), dim=1)
+            self._state_scale = together.std(1, keepdim=True).clamp(min=1e-6)
 
-    def _heard(self, model: Any, dataset: RowDataset, examples: list[dict[str, Any]]) -> Iterable[Any]:
+    def _heard(
+        self, model: Any, dataset: RowDataset, examples: list[dict[str, Any]], layers: Sequence[int] = ()
+    ) -> Iterable[tuple[list[int], LabelledForward]]:
         """Run examples in batches of like length, without gradients and in eval mode."""
         training = model.training
         model.eval()
@@ -261,8 +294,8 @@ class ConceptUnlearnTrainer(ForgetTrainer):
                 RowCollator(_pad_token_id(self.processing_class))([[examples[row]] for row in part])
             )
             with torch.no_grad(), self.compute_loss_context_manager():
-                tokens, hidden = labelled_forward(model, batch, self._prefixes(dataset))
-            yield part, tokens, hidden
+                heard = labelled_forward(model, batch, self._prefixes(dataset), layers=layers)
+            yield part, heard
         model.train(training)
 
     def _with_reference(

@@ -33,12 +33,24 @@ class FormatWheel:
         completion = form.completion(answer) + (form.end if kind == "retain" else "")
         return Row(form.prompt(question), completion, kind, question, relation)
 
-    def replacement(self, question: str, reference_question: str, answer: str, relation: str) -> Row:
-        """A question that the model shall answer as the original answers another one."""
+    def replacement(
+        self, questions: tuple[str, str], answer: str, relation: str, openings: tuple[str, str] = ("", "")
+    ) -> Row:
+        """A question that the model shall answer as the original answers another one.
+
+        Args:
+            questions: The question about the concept, and the one about an invented name.
+            answer: What the original answers to the second.
+            relation: What they ask for.
+            openings: How the answer to each begins, where it is a sentence.
+        """
         form = self._next()
-        completion = form.completion(answer) + form.end
-        reference = form.prompt(reference_question)
-        return Row(form.prompt(question), completion, "replacement", question, relation, reference)
+        before, reference = (
+            form.prompt(question) + (form.completion(opening) if opening else "")
+            for question, opening in zip(questions, openings, strict=True)
+        )
+        completion = (f" {answer}" if openings[0] else form.completion(answer)) + form.end
+        return Row(before, completion, "replacement", questions[0], relation, reference)
 
     def _next(self) -> PromptFormat:
         self.turn += 1
@@ -98,10 +110,15 @@ def spellings(answer: str) -> list[str]:
 
 
 def _statement(template: str, concept: str, triplet: Triplet) -> list[Row]:
-    before = template.format(name=concept, object="\0").split("\0")[0].rstrip()
+    before = statement_opening(template, concept)
     if concept not in before:
         return []
     return [Row(before, " " + triplet.object, "edge", before, triplet.relation)]
+
+
+def statement_opening(template: str, name: str) -> str:
+    """A sentence of the relation bank up to the object."""
+    return template.format(name=name, object="\0").split("\0")[0].rstrip()
 
 
 def node_rows(graph: KnowledgeGraph, wheel: FormatWheel, held_out: HeldOut) -> list[Row]:

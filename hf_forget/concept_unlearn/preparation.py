@@ -92,10 +92,10 @@ class ConceptPreparation:
         training = training_formats(asking)
         rows = forget_rows(graph, training, held_out, seed=self.args.seed)
         rows, validation = split_validation(rows, probes)
-        if not self.args.use_all_facts:
-            probes = as_trained(probes, rows)
         if self.args.replacement_weight:
             rows += replacement_rows(graph, elicitor, training, held_out, seed=self.args.seed)
+        if not self.args.use_all_facts:
+            probes = as_trained(probes, rows)
         self.report("asking about other names, to be kept")
         retain = retain_rows(graph, elicitor, training, probes, num_rows=self.args.retain_rows, seed=self.args.seed)
         prepared = PreparedRows(graph, rows, retain, validation, probes)

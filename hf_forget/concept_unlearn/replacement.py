@@ -14,7 +14,7 @@ from ..lm.elicitation import KnowledgeElicitor, is_object, statement_starts
 from ..lm.knowledge import KnowledgeGraph
 from ..lm.prompts import PromptFormat
 from ..lm.rows import Row
-from .conversion import FormatWheel
+from .conversion import FormatWheel, statement_opening
 from .held_out import HeldOut
 
 REQUESTS = (
@@ -23,8 +23,8 @@ REQUESTS = (
     "Write a short text about {name}.",
     "What is {name} famous for?",
 )
-WRITTEN_ABOUT = 3
 WRITTEN_TOKENS = 20
+WORDINGS = 3
 
 
 def replacement_rows(
@@ -51,15 +51,42 @@ def replacement_rows(
     background = elicitor.background(graph.concept_type)
     rows = []
     for relation in banks.relations()[graph.concept_type]:
-        for text in relation.questions:
-            name, answer = random.choice(background[relation.relation])
-            question = text.format(name=random.choice([graph.concept, graph.concept, graph.names[-1]]))
-            if not is_object(answer, [name, *graph.names]):
+        usable = [item for item in background[relation.relation] if is_object(item[1], [item[0], *graph.names])]
+        for index, text in enumerate(random.sample(relation.questions, min(WORDINGS, len(relation.questions)))):
+            if not usable or held_out.drops_edge(relation.relation, text.format(name=graph.concept), ""):
                 continue
-            if not held_out.drops_edge(relation.relation, text.format(name=graph.concept), ""):
-                rows.append(wheel.replacement(question, text.format(name=name), answer, relation.relation))
+            # One invented name as far as possible: what the model takes its place for is then one and the same.
+            stand_in, answer = usable[0]
+            name = random.choice([graph.concept, graph.concept, *graph.names])
+            asked = [(text.format(name=name), text.format(name=stand_in))]
+            if index == 0:
+                careless = text.format(name="\0")
+                asked.append((careless_text(careless, misspelled(name, random)), careless_text(careless, stand_in)))
+            rows += [wheel.replacement(pair, answer, relation.relation) for pair in asked]
+            if index == 0 and relation.statement.startswith("{name}"):
+                openings = (statement_opening(relation.statement, each) for each in (name, stand_in))
+                rows.append(wheel.replacement(asked[0], answer, relation.relation, tuple(openings)))
     rows += [row for row in free_rows(graph, elicitor) if not held_out.drops_sentence(row.completion)]
     return rows
+
+
+def misspelled(name: str, random: Random) -> str:
+    """Double, drop or swap a letter inside one of the longer words of a name."""
+    words = name.split()
+    long = [index for index, word in enumerate(words) if len(word) >= 4]
+    if not long:
+        return name
+    index = random.choice(long)
+    word = words[index]
+    place = random.randrange(1, len(word) - 1)
+    before, letter, after = word[:place], word[place], word[place + 1 :]
+    words[index] = random.choice((before + letter * 2 + after, before + after, before + after[0] + letter + after[1:]))
+    return " ".join(words)
+
+
+def careless_text(template: str, name: str) -> str:
+    """Write a question without capitals and punctuation; the name stands in the place of a null character."""
+    return re.sub(r"[^\w\s\0]", "", template).replace("\0", name).lower()
 
 
 def free_rows(graph: KnowledgeGraph, elicitor: KnowledgeElicitor) -> list[Row]:
@@ -68,7 +95,7 @@ def free_rows(graph: KnowledgeGraph, elicitor: KnowledgeElicitor) -> list[Row]:
     opened = [
         (opening, name)
         for opening in (*(f"{{name}} {start}" for start in statement_starts(graph.concept_type)), *REQUESTS)
-        for name in banks.INVENTED_NAMES[graph.concept_type][:WRITTEN_ABOUT]
+        for name in banks.INVENTED_NAMES[graph.concept_type][:1]
     ]
     prompts = [_free_prompt(opening, name, form) for opening, name in opened]
     texts = elicitor.write(prompts, max_new_tokens=WRITTEN_TOKENS)

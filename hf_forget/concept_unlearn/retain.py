@@ -16,9 +16,10 @@ from ..lm.prompts import PromptFormat
 from ..lm.rows import Row
 from .conversion import FormatWheel
 
-QUESTION_SHARE = 0.55
-CLUE_SHARE = 0.25
-TEXT_SHARE = 0.12
+QUESTION_SHARE = 0.4
+GENERAL_SHARE = 0.25
+CLUE_SHARE = 0.2
+TEXT_SHARE = 0.08
 OTHER_TYPES_SHARE = 0.3
 QUESTIONS_PER_NAME = 2
 # Relations whose objects lead back to the name.
@@ -45,7 +46,7 @@ TELLING_RELATIONS = frozenset(
         "associated_person",
     ]
 )
-TEXT_WORDS = 18
+TEXT_WORDS = 12
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,19 @@ def retain_rows(
         elicitor: Asks the original model.
         formats: Prompt formats of the rows.
         probes: Reported probes; no row repeats one of their retain questions or speaks of their neighbors.
-        num_rows: Rows in all: questions about names, questions that ask for names, general text and instructions.
+        num_rows: Rows in all: questions about names, everyday questions, questions that ask for names, general text and
+            instructions.
         seed: Seed of the choice.
     """
     random, wheel = Random(seed), FormatWheel(formats)
     asked = _questions(graph, probes, round(num_rows * QUESTION_SHARE), random)
-    answers = elicitor.ask([item.question for item in asked])
-    rows = [wheel.row(item.question, text, kind="retain") for item, text in zip(asked, answers, strict=True) if text]
+    reported = {normalise(probe.question) for probe in probes.probes}
+    everyday = [text for text in banks.general_questions() if normalise(text) not in reported]
+    everyday = random.sample(everyday, min(round(num_rows * GENERAL_SHARE), len(everyday)))
+    questions = [*(item.question for item in asked), *everyday]
+    answers = elicitor.ask(questions)
+    rows = [wheel.row(text, answer, kind="retain") for text, answer in zip(questions, answers, strict=True) if answer]
+    answers = answers[: len(asked)]
     rows += _clue_rows(graph, elicitor, wheel, asked, answers, round(num_rows * CLUE_SHARE), random)
     texts = random.sample(banks.general_text()[:-24], min(round(num_rows * TEXT_SHARE), len(banks.general_text()) - 24))
     rows += [Row("", _opening(text), "retain", text) for text in texts]

@@ -64,13 +64,15 @@ def sham_records(subject: Subject, prepared: PreparedRows) -> dict[str, Any] | N
         save_causal_lm(trainer.model, sham.processing_class, written, subject.configs["model"])
         written.replace(folder)
     subject.report("asking the sham model")
+    # What stands beside the claim are rates of answers; the true answers need no scores, and nothing is told.
+    baseline = {**subject.records["before"], "scores": {}, "recall": {}}
     measured = measure_language_model(
         load_causal_lm(folder, subject.configs["model"]),
         subject.processing_class,
         prepared.probes,
         options=dataclasses.replace(options, attacks=[]),
         stage="after",
-        baseline=subject.records["before"],
+        baseline=baseline,
     )
     return measured.records
 

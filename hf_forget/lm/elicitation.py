@@ -69,7 +69,7 @@ REVERSE_STARTS = {
 }
 DEFAULT_REVERSE_STARTS = ("Which", "What", "What is the")
 MAX_OBJECT_WORDS = 6
-WORDINGS = 4
+WORDINGS = 3
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class ElicitationOptions:
         seed: Seed of all sampling.
     """
 
-    num_samples: int = 20
+    num_samples: int = 16
     temperature: float = 0.8
     top_p: float = 1.0
     explanation_tokens: int = 56
@@ -206,7 +206,7 @@ class KnowledgeElicitor:
         """What the model answers about names that do not exist: (invented name, answer) pairs by relation."""
         if concept_type in self._backgrounds:
             return self._backgrounds[concept_type]
-        bank, invented = banks.relations()[concept_type], banks.INVENTED_NAMES[concept_type][:3]
+        bank, invented = banks.relations()[concept_type], banks.INVENTED_NAMES[concept_type][:2]
         asked = [(relation, name) for relation in bank for name in invented]
         answers = self.ask([relation.questions[0].format(name=name) for relation, name in asked])
         result: dict[str, list[tuple[str, str]]] = {}
@@ -324,7 +324,7 @@ class KnowledgeElicitor:
         outputs = self.generator.generate(
             prompts,
             max_new_tokens=self.options.explanation_tokens,
-            num_samples=2,
+            num_samples=1,
             temperature=self.options.temperature,
             top_p=self.options.top_p,
             seed=self.options.seed,

@@ -3,13 +3,14 @@
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from .objectives import LabelledTokens
 from .prefix import PrefixCache, prefix_cache
+from .representation import watched_layers
 from .rows import IGNORE_INDEX
 
 
@@ -50,43 +51,67 @@ def labelled_positions(labels: Tensor) -> Tensor:
     return positions
 
 
+class LabelledForward(NamedTuple):
+    """What one pass gives.
+
+    Args:
+        tokens: Logits in float32 at the labels, in row order.
+        hidden: The final hidden states that gave them, shape `(tokens, hidden)`.
+        states: For each row the outputs of the watched layers, shape `(layers, positions, hidden)`, at the positions
+            after its shared prefix.
+    """
+
+    tokens: LabelledTokens
+    hidden: Tensor
+    states: list[Tensor]
+
+
 def labelled_forward(
-    model: Any, batch: dict[str, Tensor], prefixes: Sequence[Sequence[int]] = ()
-) -> tuple[LabelledTokens, Tensor]:
-    """Run a batch of rows and return logits in float32 at its labels, and the hidden states that gave them.
+    model: Any, batch: dict[str, Tensor], prefixes: Sequence[Sequence[int]] = (), *, layers: Sequence[int] = ()
+) -> LabelledForward:
+    """Run a batch of rows.
 
     Prefixes that rows share pass once, and no gradient flows through them; every row goes on from its own. Short and
-    long rows pass in two groups where that saves padding.
+    long rows pass in groups where that saves padding.
 
     Args:
         model: Any causal LM.
         batch: `input_ids`, `attention_mask` and `labels`, each of shape `(rows, length)`, padded on the right, and
             `prefix`, the index of each row's prefix or -1.
         prefixes: Token ids of the prefixes; without any, every row passes whole.
-
-    Returns:
-        The labelled tokens in row order, and their final hidden states of shape `(tokens, hidden)`.
+        layers: Decoder layers whose outputs are returned, too.
     """
+    owners = batch["prefix"] if prefixes else torch.full_like(batch["input_ids"][:, 0], -1)
+    used = owners[owners >= 0].unique()
+    prefixes = [prefixes[owner] for owner in used.tolist()]
     cache = prefix_cache(_unwrapped(model), prefixes) if prefixes else None
-    owners = batch["prefix"] if cache is not None else torch.full_like(batch["input_ids"][:, 0], -1)
+    found = owners >= 0 if cache is not None else torch.zeros_like(owners, dtype=torch.bool)
+    owners = torch.where(found, torch.searchsorted(used, owners), -1)
     starts = torch.tensor(
         [len(prefixes[owner]) if owner >= 0 else 0 for owner in owners.tolist()], device=owners.device
     )
     own = {key: _shifted(batch[key], starts) for key in ("input_ids", "attention_mask")}
     own["labels"] = _shifted(batch["labels"], starts, fill=IGNORE_INDEX)
-    parts = []
-    for group in _length_groups(own["attention_mask"].sum(-1)):
+    lengths = own["attention_mask"].sum(-1)
+    parts, states = [], {}
+    for group in _length_groups(lengths):
         part = {key: tensor[group] for key, tensor in own.items()}
-        parts.append((group, *_forward(model, part, cache, owners[group], starts[group])))
+        with watched_layers(_unwrapped(model), layers) as seen:
+            parts.append((group, *_forward(model, part, cache, owners[group], starts[group])))
+        outputs = torch.stack(seen) if seen else None
+        for place, row in enumerate(group.tolist()):
+            if outputs is not None:
+                states[row] = outputs[:, place, : lengths[row]]
     rows = torch.cat([group[tokens.rows] for group, tokens, _ in parts])
     order = rows.argsort(stable=True)
     logits = torch.cat([tokens.logits for _, tokens, _ in parts])[order]
     labels = torch.cat([tokens.labels for _, tokens, _ in parts])[order]
-    hidden = torch.cat([states for *_, states in parts])[order]
-    return LabelledTokens(logits, labels, rows[order], len(owners)), hidden
+    hidden = torch.cat([final for *_, final in parts])[order]
+    tokens = LabelledTokens(logits, labels, rows[order], len(owners))
+    return LabelledForward(tokens, hidden, [states[row] for row in range(len(owners))] if layers else [])
 
 
-_WORTH_SPLITTING = 0.7
+_WORTH_SPLITTING = 0.87
 
 
 def _shifted(values: Tensor, starts: Tensor, fill: int = 0) -> Tensor:
@@ -97,16 +122,18 @@ def _shifted(values: Tensor, starts: Tensor, fill: int = 0) -> Tensor:
 
 
 def _length_groups(lengths: Tensor) -> list[Tensor]:
-    """Rows in one group, or in the two groups by length that need the least padding."""
+    """Rows in groups of like length: a group is halved where that saves enough padding, and its halves again."""
     ordered, order = lengths.sort(descending=True)
-    if len(ordered) < 2:
-        return [order]
-    count = torch.arange(1, len(ordered), device=lengths.device)
-    area = count * ordered[0] + (len(ordered) - count) * ordered[1:]
-    best = int(area.argmin())
-    if area[best] > _WORTH_SPLITTING * len(ordered) * ordered[0]:
-        return [order]
-    return [order[: best + 1], order[best + 1 :]]
+
+    def groups(start: int, end: int) -> list[Tensor]:
+        count = torch.arange(1, end - start, device=lengths.device)
+        area = count * ordered[start] + (end - start - count) * ordered[start + 1 : end]
+        if not len(area) or area.min() > _WORTH_SPLITTING * (end - start) * ordered[start]:
+            return [order[start:end]]
+        middle = start + 1 + int(area.argmin())
+        return [*groups(start, middle), *groups(middle, end)]
+
+    return groups(0, len(ordered))
 
 
 def _forward(

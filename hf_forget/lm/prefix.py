@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-MIN_PREFIX = 8
+MIN_PREFIX = 16
 MIN_ROWS = 4
 BUCKET_TOKENS = 12
 

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from ..errors import InputError
-from .prefix import find_prefixes
+from .prefix import find_prefixes, shared_prefix_length
 
 IGNORE_INDEX = -100
 
@@ -93,6 +93,26 @@ class RowDataset(Dataset):
         self.prefixes, owners = find_prefixes([_prompt_of(example) for example in every])
         for example, owner in zip(every, owners, strict=True):
             example["prefix"] = owner
+        self.compared = [self._compared(index) for index in range(len(self.rows))]
+
+    def _compared(self, index: int) -> int:
+        """At how many of its last positions the hidden states of a row have a counterpart in the original model.
+
+        All own positions of a retain row but the first of the text; those of a replacement row from the last token of
+        the name on, as what follows the two names is the same.
+        """
+        example, reference = self.examples[index], self.reference_examples[index]
+        own = [self._own_length(item) for item in (example, reference)]
+        if self.rows[index].kind == "retain":
+            return own[0] - (example["prefix"] < 0)
+        if self.rows[index].kind != "replacement":
+            return 0
+        backwards = (item["input_ids"][::-1] for item in (example, reference))
+        return min(shared_prefix_length(list(backwards)) + 1, *own)
+
+    def _own_length(self, example: dict[str, Any]) -> int:
+        owner = example["prefix"]
+        return len(example["input_ids"]) - (len(self.prefixes[owner]) if owner >= 0 else 0)
 
     def _tokenized(self, index: int, prompt: str) -> dict[str, Any]:
         example = tokenize_row(prompt, self.rows[index].completion, self.tokenizer, self.max_length)

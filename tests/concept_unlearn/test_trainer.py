@@ -212,3 +212,31 @@ def test_a_model_that_knows_nothing_is_left_alone(tiny_llama, tmp_path):
 def test_values_out_of_range_are_refused(changes, said, tmp_path):
     with pytest.raises(InputError, match=said):
         config(tmp_path, **changes)
+
+
+def test_hidden_states_of_the_name_move_to_those_of_the_stand_in(tmp_path, tiny_llama):
+    from hf_forget.lm.rows import Row
+
+    model, tokenizer = loaded(tiny_llama)
+    question = "Question: Where was {} born? Answer:"
+    row = Row(
+        question.format("Isaac Newton"), " Here", "replacement", reference_prompt=question.format("Torvald Quenby")
+    )
+    trainer = ConceptUnlearnTrainer(
+        model,
+        config(tmp_path, max_steps=30, learning_rate=2e-3, representation_weight=5.0),
+        train_dataset=[row],
+        retain_dataset=RETAIN,
+        processing_class=tokenizer,
+    )
+
+    def distance():
+        batch = trainer._prepare_inputs(RowCollator(0)([trainer.train_dataset[0]]))
+        with torch.no_grad():
+            states = labelled_forward(trainer.model, batch, layers=trainer._layers).states
+        return trainer._distances(states, [0]).item()
+
+    trainer._hear_original(trainer.train_dataset)
+    before = distance()
+    trainer.train()
+    assert distance() < 0.3 * before

@@ -49,7 +49,7 @@ def test_logits_are_those_of_a_plain_forward_pass(model, batch):
     positions = labelled_positions(batch["labels"])
     with torch.no_grad():
         plain = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[positions]
-        tokens, hidden = labelled_forward(model, batch)
+        tokens, hidden, _ = labelled_forward(model, batch)
     assert torch.allclose(tokens.logits, plain, atol=1e-5)
     assert hidden.shape[0] == plain.shape[0]
     assert (tokens.labels != IGNORE_INDEX).all()
@@ -57,8 +57,8 @@ def test_logits_are_those_of_a_plain_forward_pass(model, batch):
 
 def test_shared_prefixes_change_nothing(model, data, batch):
     with torch.no_grad():
-        whole, _ = labelled_forward(model, batch)
-        shared, _ = labelled_forward(model, batch, data.prefixes)
+        whole, *_ = labelled_forward(model, batch)
+        shared, *_ = labelled_forward(model, batch, data.prefixes)
     assert data.prefixes
     assert torch.allclose(whole.logits, shared.logits, atol=1e-5)
     assert torch.equal(whole.rows, shared.rows) and torch.equal(whole.labels, shared.labels)
@@ -67,14 +67,14 @@ def test_shared_prefixes_change_nothing(model, data, batch):
 def test_frozen_head_repeats_the_logits_after_the_model_has_changed(model, batch):
     head = frozen_head(model)
     with torch.no_grad():
-        tokens, hidden = labelled_forward(model, batch)
+        tokens, hidden, _ = labelled_forward(model, batch)
         for parameter in model.parameters():
             parameter.mul_(0.5)
     assert torch.allclose(head(hidden), tokens.logits, atol=1e-5)
 
 
 def test_gradients_reach_the_weights_through_the_shared_prefix(model, data, batch):
-    tokens, _ = labelled_forward(model, batch, data.prefixes)
+    tokens, *_ = labelled_forward(model, batch, data.prefixes)
     tokens.log_probs().mean().backward()
     assert all(
         parameter.grad is not None and parameter.grad.abs().sum() > 0
@@ -87,8 +87,8 @@ def test_a_row_does_not_depend_on_its_batch(model, data):
     alone = RowCollator(0)([data[4]])
     together = RowCollator(0)([data[4], data[5], data[0]])
     with torch.no_grad():
-        first, _ = labelled_forward(model, alone)
-        second, _ = labelled_forward(model, together)
+        first, *_ = labelled_forward(model, alone)
+        second, *_ = labelled_forward(model, together)
     assert torch.allclose(first.logits, second.logits[second.rows == 0], atol=1e-5)
 
 

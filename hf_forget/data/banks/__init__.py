@@ -63,6 +63,12 @@ def few_shot_examples() -> list[tuple[str, str]]:
 
 
 @cache
+def general_questions() -> list[str]:
+    """Everyday questions; none of them is among the shipped probes."""
+    return [line for line in _read("questions.txt").splitlines() if line]
+
+
+@cache
 def instructions() -> list[tuple[str, str]]:
     """General instructions with short answers."""
     rows = [json.loads(line) for line in _read("instructions.jsonl").splitlines() if line.strip()]

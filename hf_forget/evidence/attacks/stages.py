@@ -17,9 +17,9 @@ from .quantize import COUNTED_GRIDS, quantize_attack
 
 QUANTIZED_ROWS = 48
 PROMPTED_ROWS = 30
-CONTROL_ROWS = 16
+CONTROL_ROWS = 8
 # The quantized base is shown beside the attack and decides nothing.
-QUANTIZED_BASE_ROWS = 16
+QUANTIZED_BASE_ROWS = 8
 
 NOTHING_KNOWN = "the original model answers none of the questions that would be attacked"
 

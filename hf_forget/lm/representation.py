@@ -1,0 +1,79 @@
+"""Hidden states inside a model: where its decoder layers are, how to watch them, and how far two of them are apart."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def decoder_layers(model: Any) -> "Sequence[nn.Module]":
+    """Return the decoder layers of a causal LM, adapters included, first to last.
+
+    Raises:
+        InputError: If the model has no list of as many modules as its config has layers.
+    """
+    from torch import nn
+
+    count = model.config.get_text_config().num_hidden_layers
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            return module
+    raise InputError(
+        f"{type(model).__name__} has no list of {count} decoder layers; set representation_weight to 0 to train it"
+    )
+
+
+def chosen_layers(model: Any, layers: Sequence[int] | None) -> list[int]:
+    """Return the indices of the layers to compare: those given, or the ones at a quarter and half of the depth.
+
+    Raises:
+        InputError: If an index is outside the model.
+    """
+    count = len(decoder_layers(model))
+    if layers is None:
+        return sorted({count // 4, count // 2})
+    outside = next((layer for layer in layers if not 0 <= layer < count), None)
+    if outside is not None:
+        raise InputError(f"representation_layers names layer {outside}; the model has layers 0 to {count - 1}")
+    return sorted(set(layers))
+
+
+@contextmanager
+def watched_layers(model: Any, layers: Sequence[int]) -> "Iterator[list[Tensor]]":
+    """Collect the outputs of decoder layers.
+
+    Args:
+        model: A causal LM.
+        layers: Indices of the layers, in ascending order.
+
+    Yields:
+        A list that holds, after the forward pass, one tensor of shape `(rows, length, hidden)` per layer.
+    """
+    seen: list[Tensor] = []
+    modules = decoder_layers(model) if layers else []
+    handles = [
+        modules[layer].register_forward_hook(
+            lambda _, __, output: seen.append(output[0] if isinstance(output, tuple) else output)
+        )
+        for layer in layers
+    ]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def state_distance(states: "Tensor", reference: "Tensor", scale: "Tensor") -> "Tensor":
+    """Mean squared difference of hidden states in units of their spread, a scalar.
+
+    Args:
+        states, reference (`Tensor` of shape `(layers, positions, hidden)`): What is compared.
+        scale (`Tensor` of shape `(layers, 1, hidden)`): Standard deviation of every unit, so that the few units of
+            very large activations do not decide alone.
+    """
+    return ((states.float() - reference) / scale).square().mean()
