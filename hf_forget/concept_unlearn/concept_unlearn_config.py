@@ -36,7 +36,7 @@ class ConceptUnlearnConfig(TrainingArguments):
         retain_weight (`float`, defaults to `3.0`): α, weight of the retain term.
         retain_loss (`str`, defaults to `"kl"`): `kl` to the original model, or `nll`.
         retain_per_forget (`float`, defaults to `1.0`): Retain rows that go with each forget row.
-        retain_rows (`int`, defaults to `160`): Retain rows that the model makes for itself.
+        retain_rows (`int`, defaults to `144`): Retain rows that the model makes for itself.
         elicitation_samples (`int`, defaults to `16`): Continuations sampled per free prompt while eliciting.
         use_all_facts (`bool`, defaults to `False`): Train on every relation and make no held-out claim.
         held_out_share (`float`, defaults to `0.5`): Share of the relations kept for probing where no curated probe
@@ -78,7 +78,7 @@ class ConceptUnlearnConfig(TrainingArguments):
         default="kl", metadata={"help": "Retain term: kl to the original model, or nll."}
     )
     retain_per_forget: float = field(default=1.0, metadata={"help": "Retain rows that go with each forget row."})
-    retain_rows: int = field(default=160, metadata={"help": "Retain rows that the model makes for itself."})
+    retain_rows: int = field(default=144, metadata={"help": "Retain rows that the model makes for itself."})
     elicitation_samples: int = field(
         default=16, metadata={"help": "Continuations sampled per free prompt while eliciting."}
     )

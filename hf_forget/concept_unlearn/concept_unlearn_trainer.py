@@ -221,14 +221,14 @@ class ConceptUnlearnTrainer(ForgetTrainer):
 
     def _distances(self, states: Sequence[Tensor], row_index: Sequence[int]) -> Tensor:
         """Distance of each row's hidden states from the original's, 0 where they are not compared."""
-        zero = states[0].new_zeros((), dtype=torch.float32)
         distances = []
         for own, row in zip(states, row_index, strict=True):
             reference = self._reference_states.get(row)
-            compared = 0 if reference is None else min(own.shape[1], reference.shape[1])
-            distances.append(
-                state_distance(own[:, -compared:], reference[:, -compared:], self._state_scale) if compared else zero
-            )
+            if reference is None or self._state_scale is None:
+                distances.append(own.new_zeros((), dtype=torch.float32))
+                continue
+            compared = min(own.shape[1], reference.shape[1])
+            distances.append(state_distance(own[:, -compared:], reference[:, -compared:], self._state_scale))
         return torch.stack(distances)
 
     def _weight(self, kind: str) -> float:

@@ -24,7 +24,7 @@ REQUESTS = (
     "What is {name} famous for?",
 )
 WRITTEN_TOKENS = 20
-WORDINGS = 3
+WORDINGS = 2
 
 
 def replacement_rows(
@@ -64,8 +64,8 @@ def replacement_rows(
                 asked.append((careless_text(careless, misspelled(name, random)), careless_text(careless, stand_in)))
             rows += [wheel.replacement(pair, answer, relation.relation) for pair in asked]
             if index == 0 and relation.statement.startswith("{name}"):
-                openings = (statement_opening(relation.statement, each) for each in (name, stand_in))
-                rows.append(wheel.replacement(asked[0], answer, relation.relation, tuple(openings)))
+                own, other = (statement_opening(relation.statement, each) for each in (name, stand_in))
+                rows.append(wheel.replacement(asked[0], answer, relation.relation, (own, other)))
     rows += [row for row in free_rows(graph, elicitor) if not held_out.drops_sentence(row.completion)]
     return rows
 

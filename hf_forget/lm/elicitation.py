@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ..data import banks
 from ..evidence.matching import first_answer, matches, mentions, normalise
 from .generation import TextGenerator
-from .knowledge import Clue, KnowledgeGraph, Triplet
+from .knowledge import Clue, KnowledgeGraph, Triplet, TripletSource
 from .prompts import PromptFormat
 
 QUIZ_PROMPT = (
@@ -69,6 +69,7 @@ REVERSE_STARTS = {
 }
 DEFAULT_REVERSE_STARTS = ("Which", "What", "What is the")
 MAX_OBJECT_WORDS = 6
+MAX_CLUE_QUESTIONS = 48
 WORDINGS = 3
 
 
@@ -89,10 +90,20 @@ class ElicitationOptions:
     num_samples: int = 16
     temperature: float = 0.8
     top_p: float = 1.0
-    explanation_tokens: int = 56
+    explanation_tokens: int = 44
     min_answered: float = 0.4
     max_background: float = 0.4
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """A question in the model's own words, and the answer that it gave with it."""
+
+    question: str
+    answer: str
+    source: TripletSource
+    clue: str = ""
 
 
 class KnowledgeElicitor:
@@ -138,8 +149,8 @@ class KnowledgeElicitor:
         """
         graph = KnowledgeGraph(concept, list(aliases), concept_type or self.detect_type(concept))
         self.report(f"asking what the model knows about {concept} ({graph.concept_type})")
-        graph.triplets = [*self._from_relations(graph), *self._from_quiz(graph), *self._from_triplets(graph)]
-        graph.triplets = merge_triplets(graph.triplets)
+        own_words = [*self._from_quiz(graph), *self._from_triplets(graph)]
+        graph.triplets = merge_triplets([*self._from_relations(graph), *self._validate(graph, own_words)])
         self.report(f"{len(graph.known)} of {len(graph.triplets)} answers are specific to {concept}")
         graph.clues = self._clues(graph)
         self.report(f"{len(graph.clues)} questions lead to {concept}")
@@ -215,60 +226,59 @@ class KnowledgeElicitor:
         self._backgrounds[concept_type] = result
         return result
 
-    def _from_quiz(self, graph: KnowledgeGraph) -> list[Triplet]:
+    def _from_quiz(self, graph: KnowledgeGraph) -> list[_Claim]:
         """Quiz questions that the model writes about the topic, with its own answers."""
-        texts = self._sample([QUIZ_PROMPT.format(name=graph.concept)], max_new_tokens=32, stop="\n\n")[0]
+        texts = self._sample([QUIZ_PROMPT.format(name=graph.concept)], max_new_tokens=26, stop="\n\n")[0]
         written: dict[str, str] = {}
         for text in texts:
             found = re.match(r"\s*(.+\?)\s*\nAnswer:\s*(.+)", text)
             if found and mentions(found[1], graph.names) and is_object(clean_answer(found[2]), graph.names):
                 written.setdefault(found[1].strip(), clean_answer(found[2]))
-        return self._validate(graph, [(question, answer, "quiz", "") for question, answer in written.items()])
+        return [_Claim(question, answer, "quiz") for question, answer in written.items()]
 
-    def _from_triplets(self, graph: KnowledgeGraph) -> list[Triplet]:
-        """Triplets in the model's own words, parsed strictly, asked again as open statements."""
+    def _from_triplets(self, graph: KnowledgeGraph) -> list[_Claim]:
+        """Triplets in the model's own words, parsed strictly, to be asked again as open statements."""
         texts = self._sample([TRIPLET_PROMPT.format(name=graph.concept)], max_new_tokens=16, stop=")")[0]
         written: dict[tuple[str, str], str] = {}
         for text in texts:
             parts = [part.strip() for part in text.split(";")]
             if len(parts) == 2 and all(parts) and is_object(parts[1], graph.names):
                 written.setdefault((parts[0], normalise(parts[1])), parts[1])
-        items = [
-            (f"Complete the sentence: {graph.concept} {predicate} …", answer, "triplet", f"{predicate} {answer}")
+        return [
+            _Claim(f"Complete the sentence: {graph.concept} {predicate} …", answer, "triplet", f"{predicate} {answer}")
             for (predicate, _), answer in written.items()
         ]
-        return self._validate(graph, items)
 
-    def _validate(self, graph: KnowledgeGraph, items: list[tuple[str, str, str, str]]) -> list[Triplet]:
+    def _validate(self, graph: KnowledgeGraph, claims: Sequence[_Claim]) -> list[Triplet]:
         """Ask each question again in every format; keep the answer that comes back, if it is specific."""
-        if not items:
+        if not claims:
             return []
-        questions = [question for question, *_ in items]
-        answers = [self.ask(questions, form) for form in self.formats]
-        others = [
-            [_replaced(question, graph.names, name) for question in questions]
-            for name in banks.INVENTED_NAMES[graph.concept_type][:2]
-        ]
-        background = [self.ask(other) for other in others]
+        questions = [claim.question for claim in claims]
+        invented = banks.INVENTED_NAMES[graph.concept_type][:2]
+        others = [_replaced(question, graph.names, name) for name in invented for question in questions]
+        first = self.ask([*questions, *others])
+        answers = [first[: len(claims)], *(self.ask(questions, form) for form in self.formats[1:])]
+        background = first[len(claims) :]
         found = []
-        for index, (question, claimed, source, clue) in enumerate(items):
+        for index, claim in enumerate(claims):
             given = [answer[index] for answer in answers]
+            claimed, clue = claim.answer, claim.clue
             answered = sum(matches(answer, [claimed]) for answer in given)
             if not answered and is_object(given[0], graph.names):
                 claimed, answered, clue = given[0], 1, ""
-            share = sum(matches(other[index], [claimed]) for other in background) / len(background)
+            share = sum(matches(other, [claimed]) for other in background[index :: len(claims)]) / len(invented)
             found.append(
                 Triplet(
                     graph.concept,
                     "own_words",
                     claimed,
-                    questions=[question],
+                    questions=[claim.question],
                     clue=clue,
                     answered=answered,
                     asked=len(given),
                     background=share,
                     validated=answered > 0 and share == 0,
-                    source="quiz" if source == "quiz" else "triplet",
+                    source=claim.source,
                 )
             )
         return found
@@ -283,7 +293,8 @@ class KnowledgeElicitor:
             for wording in wordings
         }
         written |= dict.fromkeys([*self._stated_clues(graph), *self._reverse_quiz(graph)], "own_words")
-        questions = list(written)
+        # Those in the model's own words come last, and are the ones that lead to the concept most often.
+        questions = list(written)[-MAX_CLUE_QUESTIONS:]
         answers = [self.ask(questions, form) for form in self.formats] if questions else []
         clues = []
         for index, question in enumerate(questions):

@@ -85,7 +85,7 @@ def test_retain_term_holds_the_retain_rows(tiny_llama, tmp_path):
         probe = trainer.train_dataset
         trainer.train()
         losses = []
-        for part, tokens, _ in trainer._heard(trainer.model, probe, probe.examples):
+        for part, (tokens, *_) in trainer._heard(trainer.model, probe, probe.examples):
             whole = torch.ones_like(tokens.labels, dtype=torch.bool)
             tokens = trainer._with_reference(probe, tokens, torch.tensor(part), whole)
             reference = tokens.reference_logits.log_softmax(-1)
