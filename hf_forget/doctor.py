@@ -9,7 +9,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from .data.assets import ASSETS, cache_dir, purge_cache, verify_asset
+from .data.assets import ASSETS, verify_asset
+from .data.cache import cache_dir, purge_cache
 from .errors import HfForgetError
 
 # As in constraints.txt, which does not come with the wheel.

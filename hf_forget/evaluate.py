@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .data.assets import resolve_model
+from .data.model_names import resolve_model
 from .evidence.language_model import evidence_from_records, measure_language_model, samples_from_records
 from .evidence.options import EvidenceOptions
 from .evidence.probes import ProbeSet

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .data.assets import ASSETS, HubUnreachableError, ResolvedModel, resolve_model, weight_files
+from .data.assets import ASSETS
+from .data.model_names import HubUnreachableError, ResolvedModel, resolve_model
+from .data.weights import weight_files
 from .environment import peak_memory_mb, run_environment
 from .errors import InputError
 from .evidence.report import ForgetReport, Metric, to_jsonable

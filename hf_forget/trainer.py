@@ -51,7 +51,7 @@ def causal_lm_from(model: Any, *, quantization_config: Any = None) -> Any:
         return model
     from transformers import AutoModelForCausalLM
 
-    from .data.assets import resolve_model
+    from .data.model_names import resolve_model
 
     path = resolve_model(model).path
     return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, quantization_config=quantization_config)
@@ -61,7 +61,7 @@ def tokenizer_for(model: Any) -> Any:
     """Load the tokenizer that belongs to a model or to the name of one."""
     from transformers import AutoTokenizer
 
-    from .data.assets import resolve_model
+    from .data.model_names import resolve_model
 
     name = model if isinstance(model, str) else model.config.name_or_path
     if not name:

@@ -346,7 +346,7 @@ def test_doctor_lists_its_checks_and_fails_when_one_does(monkeypatch, capsys):
 
 
 def test_doctor_purges_the_cache(cache, capsys):
-    from hf_forget.data.assets import cache_dir
+    from hf_forget.data.cache import cache_dir
 
     (cache_dir() / "something").write_text("knowledge")
     assert cli.main(["doctor", "--purge"]) == 0

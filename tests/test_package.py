@@ -120,7 +120,7 @@ def test_doctor_says_what_to_do_about_a_missing_package():
 
 def test_doctor_empties_the_cache(cache):
     cache.mkdir()
-    from hf_forget.data.assets import cache_dir
+    from hf_forget.data.cache import cache_dir
 
     (cache_dir() / "something").write_text("knowledge")
     assert [path.name for path in doctor.purge()] == ["something"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hf_forget import method as methods
-from hf_forget.data.assets import HubUnreachableError
+from hf_forget.data.model_names import HubUnreachableError
 from hf_forget.errors import HfForgetError, InputError, OutputError, UnknownConceptError
 from hf_forget.evidence.report import ForgetReport
 from hf_forget.publishing.card import card_metadata_problems

@@ -5,7 +5,8 @@ from typing import Any
 
 from transformers import PrinterCallback
 
-from ..data.assets import resolve_model
+from ..data.cache import cache_dir
+from ..data.model_names import resolve_model
 from ..errors import InputError
 from ..evidence.language_model import (
     evidence_from_records,
@@ -16,6 +17,7 @@ from ..evidence.probes import ProbeSet
 from ..evidence.report import Metric
 from ..evidence.verdict import judge_language_model
 from ..lm.loading import load_causal_lm, load_tokenizer, save_causal_lm
+from ..lm.remembering import answers_file
 from ..method import Conclusion, Stage, Subject
 from ..output import write_json_atomic
 from ..trainer import last_checkpoint
@@ -68,6 +70,7 @@ class ConceptUnlearnMethod:
             _probes(args, subject.configs["evidence"].probes),
             folder=folder,
             report=subject.report,
+            answers_file=answers_file(cache_dir() / "answers", subject.base_models[0]),
         ).run()
         graph = self.prepared.graph
         subject.target |= {
@@ -95,6 +98,7 @@ class ConceptUnlearnMethod:
             sham_records=sham,
             report=subject.report,
             base_grid=subject.base_models[0]["source"] == "embedded",
+            answers_file=answers_file(cache_dir() / "answers", subject.base_models[0]),
         )
         subject.records[stage] = measured.records
         file = subject.workspace / f"answers_{stage}.json"

@@ -9,7 +9,7 @@ from random import Random
 
 from ..data import banks
 from ..evidence.matching import mentions
-from ..lm.elicitation import CLUE_QUESTIONS
+from ..lm.elicitation_prompts import CLUE_QUESTIONS
 from ..lm.knowledge import Clue, KnowledgeGraph, Triplet
 from ..lm.prompts import PromptFormat
 from ..lm.rows import Row

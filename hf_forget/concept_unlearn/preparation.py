@@ -14,6 +14,7 @@ from ..lm.decoding import AnswerGenerator
 from ..lm.elicitation import ElicitationOptions, KnowledgeElicitor
 from ..lm.knowledge import KnowledgeGraph
 from ..lm.prompts import PromptFormat, default_format_names, get_format, plain_format
+from ..lm.remembering import RememberingGenerator
 from ..lm.rows import Row
 from .concept_unlearn_config import ConceptUnlearnConfig
 from .conversion import forget_rows
@@ -58,6 +59,7 @@ class ConceptPreparation:
         folder: Where graph and rows are kept, and found again by a resumed run.
         report: Called with a line of text at each step.
         check_known: Whether a name that the model knows nothing about is refused.
+        answers_file: Where the model's answers are kept between runs; see `RememberingGenerator`.
     """
 
     model: Any
@@ -67,6 +69,7 @@ class ConceptPreparation:
     folder: Path | None = None
     report: Callable[[str], None] = lambda line: None
     check_known: bool = True
+    answers_file: Path | None = None
 
     def run(self) -> PreparedRows:
         """Return the rows, from `folder` where an earlier run left them.
@@ -81,9 +84,7 @@ class ConceptPreparation:
         examples = banks.few_shot_examples()
         asking = [get_format(name, self.tokenizer, examples[:SHOTS]) for name in names]
         options = ElicitationOptions(num_samples=self.args.elicitation_samples, seed=self.args.seed)
-        elicitor = KnowledgeElicitor(
-            AnswerGenerator(self.model, self.tokenizer, batch_size=64), asking, options=options, report=self.report
-        )
+        elicitor = KnowledgeElicitor(self._generator(), asking, options=options, report=self.report)
         graph = self._graph(elicitor)
         probes = self.probes or elicited_probes(graph, self.args.held_out_share)
         if self.args.use_all_facts:
@@ -101,6 +102,11 @@ class ConceptPreparation:
         prepared = PreparedRows(graph, rows, retain, validation, probes)
         self._save(prepared)
         return prepared
+
+    def _generator(self) -> AnswerGenerator:
+        if self.answers_file:
+            return RememberingGenerator(self.model, self.tokenizer, self.answers_file, batch_size=64)
+        return AnswerGenerator(self.model, self.tokenizer, batch_size=64)
 
     def _graph(self, elicitor: KnowledgeElicitor) -> KnowledgeGraph:
         if self.args.knowledge_graph:

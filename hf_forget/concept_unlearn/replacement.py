@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from random import Random
 
 from ..data import banks
-from ..lm.elicitation import KnowledgeElicitor, is_object, statement_starts
+from ..lm.elicitation import KnowledgeElicitor, is_object
+from ..lm.elicitation_prompts import statement_starts
 from ..lm.knowledge import KnowledgeGraph
 from ..lm.prompts import PromptFormat
 from ..lm.rows import Row

@@ -10,7 +10,8 @@ from random import Random
 from ..data import banks
 from ..evidence.matching import mentions, normalise
 from ..evidence.probes import ProbeSet
-from ..lm.elicitation import CLUE_QUESTIONS, KnowledgeElicitor
+from ..lm.elicitation import KnowledgeElicitor
+from ..lm.elicitation_prompts import CLUE_QUESTIONS
 from ..lm.knowledge import KnowledgeGraph
 from ..lm.prompts import PromptFormat
 from ..lm.rows import Row

@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..data.assets import cache_dir
+from ..data.cache import cache_dir
 from ..evidence.language_model import measure_language_model
 from ..lm.loading import load_causal_lm, save_causal_lm
+from ..lm.remembering import answers_file
 from ..method import Subject
 from .concept_unlearn_config import ConceptUnlearnConfig
 from .preparation import ConceptPreparation, PreparedRows
@@ -91,7 +92,7 @@ def sham_folder(subject: Subject, concept_type: str) -> Path:
 
 
 def _sham_subject(subject: Subject, concept_type: str, folder: Path) -> Subject:
-    from ..data.assets import resolve_model
+    from ..data.model_names import resolve_model
 
     args = dataclasses.replace(
         subject.configs["method"],
@@ -115,7 +116,12 @@ def _sham_subject(subject: Subject, concept_type: str, folder: Path) -> Subject:
 def _sham_rows(sham: Subject, prepared: PreparedRows) -> PreparedRows:
     """Rows about the invented name, unvalidated, as many as the target has."""
     rows = ConceptPreparation(
-        sham.model, sham.processing_class, sham.configs["method"], prepared.probes, check_known=False
+        sham.model,
+        sham.processing_class,
+        sham.configs["method"],
+        prepared.probes,
+        check_known=False,
+        answers_file=answers_file(cache_dir() / "answers", sham.base_models[0]),
     ).run()
     wanted = len(prepared.forget)
     repeated = (rows.forget * (wanted // max(len(rows.forget), 1) + 1))[:wanted]

@@ -8,11 +8,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import InputError
 from ..lm.decoding import AnswerGenerator
 from ..lm.prompts import PromptFormat
+from ..lm.remembering import RememberingGenerator
 from . import answers
 from .answers import Answer, Generator, answered
 from .attacks.recovery import counted_recovery
@@ -89,6 +91,7 @@ def measure_language_model(
     generator: Generator | None = None,
     base_grid: bool = False,
     attack_seconds: float | None = None,
+    answers_file: Path | None = None,
 ) -> LanguageModelMeasurement:
     """Ask a model the probes and attack it.
 
@@ -104,6 +107,7 @@ def measure_language_model(
         generator: Answers in the place of the model.
         base_grid: Whether the base model was de-quantised from a grid; quantizing on it is then reported, too.
         attack_seconds: No attack starts later than this after the attacks began; unlimited if not given.
+        answers_file: Where the original model's answers are kept between runs; see `RememberingGenerator`.
 
     Raises:
         InputError: If a prompt format is unknown or does not suit the tokenizer, or the baseline asked other probes.
@@ -114,6 +118,9 @@ def measure_language_model(
     formats = answers.prompt_formats(names, tokenizer)
     generator = generator or AnswerGenerator(model, tokenizer, batch_size=options.evidence_batch_size)
     attacker = Attacker(model, generator, formats[0], probes, options, base_grid, attack_seconds)
+    if stage == "before" and answers_file:
+        # Not for the attacks, which change the weights.
+        generator = RememberingGenerator(model, tokenizer, answers_file, batch_size=options.evidence_batch_size)
     interview = _Interview(tokenizer, generator, formats, probes, options, report, attacker)
     if stage == "before" or baseline is None:
         records = to_jsonable(_measure_before(interview))

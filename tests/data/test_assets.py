@@ -1,4 +1,4 @@
-"""Claims about model names, the embedded models and the cache."""
+"""Claims about the embedded models: checking, installing and converting them."""
 
 import hashlib
 import json
@@ -12,12 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from hf_forget.data import assets
-from hf_forget.errors import AssetError, InputError
-
-SMOLLM2 = "embedded:smollm2-135m-instruct"
+from hf_forget.data.model_names import resolve_model
+from hf_forget.errors import AssetError
 
 # A package with a small file in place of the real one, and a converter that is slow enough to be interrupted.
 FAKE = textwrap.dedent("""
@@ -63,13 +61,6 @@ def start(environment):
     return subprocess.Popen(
         [sys.executable, "-c", FAKE], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-
-
-def model_folder(folder: Path) -> Path:
-    folder.mkdir()
-    (folder / "config.json").write_text('{"model_type": "llama"}')
-    save_file({"weight": torch.arange(6.0)}, folder / "model.safetensors")
-    return folder
 
 
 def test_two_processes_at_once_convert_once(fake_environment):
@@ -154,7 +145,7 @@ def test_truncated_package_file_is_an_error(tmp_path, monkeypatch):
 def test_missing_package_names_the_command(tmp_path, monkeypatch):
     asset = fake_asset(tmp_path, monkeypatch, module="package_that_is_not_there")
     with pytest.raises(AssetError, match="hf-forget fetch-assets other"):
-        assets.resolve_model(asset.id)
+        resolve_model(asset.id)
 
 
 def test_fetch_does_not_run_pip_when_the_file_is_intact(tmp_path, monkeypatch):
@@ -178,165 +169,6 @@ def test_fetch_installs_without_dependencies_and_reports_pips_failure(tmp_path, 
     assert "--no-deps" in commands[0] and commands[0][-1] == "other-weights==1"
 
 
-def test_unknown_embedded_model_names_the_nearest():
-    with pytest.raises(AssetError, match=f"Did you mean '{SMOLLM2}'"):
-        assets.resolve_model("embedded:smollm-135m-instruct")
-
-
-def test_local_folder_is_known_by_the_hash_of_its_weights(tmp_path, cache):
-    folder = model_folder(tmp_path / "model")
-    model = assets.resolve_model(str(folder))
-    assert (model.source, model.path) == ("local", str(folder))
-    assert model.sha256 == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-
-
-def test_changed_weights_have_another_hash_although_hashes_are_kept(tmp_path, cache):
-    folder = model_folder(tmp_path / "model")
-    before = assets.weights_sha256(folder)
-    save_file({"weight": torch.arange(6.0) + 1}, folder / "model.safetensors")
-    os.utime(folder / "model.safetensors", ns=(1, 1))
-    assert assets.weights_sha256(folder) != before
-
-
-def test_every_shard_counts_for_the_hash(tmp_path, cache):
-    folder = model_folder(tmp_path / "model")
-    (folder / "model.safetensors").rename(folder / "a.safetensors")
-    save_file({"bias": torch.zeros(2)}, folder / "b.safetensors")
-    index = {"weight_map": {"weight": "a.safetensors", "bias": "b.safetensors"}}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    before = assets.resolve_model(str(folder)).sha256
-    save_file({"bias": torch.ones(2)}, folder / "b.safetensors")
-    os.utime(folder / "b.safetensors", ns=(1, 1))
-    assert assets.resolve_model(str(folder)).sha256 != before
-    (folder / "b.safetensors").unlink()
-    with pytest.raises(InputError, match="b.safetensors' are missing"):
-        assets.resolve_model(str(folder))
-
-
-@pytest.mark.parametrize("keep", [0, 4, 8, 40, -1])
-def test_truncated_safetensors_is_an_error_that_names_the_file(tmp_path, keep):
-    folder = model_folder(tmp_path / "model")
-    weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:keep])
-    with pytest.raises(InputError, match="model.safetensors' is truncated"):
-        assets.resolve_model(str(folder))
-
-
-def test_folder_without_config_is_no_model(tmp_path):
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no config.json"):
-        assets.resolve_model(str(tmp_path / "empty"))
-
-
-def test_adapter_folder_is_told_from_a_model(tmp_path):
-    (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(InputError, match="PEFT adapter"):
-        assets.resolve_model(str(tmp_path))
-
-
-def test_pickled_weights_are_refused(tmp_path):
-    (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "pytorch_model.bin").write_bytes(b"x")
-    with pytest.raises(InputError, match="Pickled weights are not read"):
-        assets.resolve_model(str(tmp_path))
-
-
-@pytest.mark.parametrize("name", ["", "  ", "smollm2-135m-instruct", "/no/such/folder", "a/b/c"])
-def test_a_name_that_means_nothing_is_answered_with_what_is_accepted(name):
-    with pytest.raises(InputError, match="accepted are a local folder.*Hub id.*embedded:smollm2"):
-        assets.resolve_model(name)
-
-
-def test_a_bare_name_is_answered_with_the_nearest_embedded_model():
-    with pytest.raises(InputError, match=f"Did you mean '{SMOLLM2}'"):
-        assets.resolve_model("SmolLM2-135M")
-
-
-@pytest.fixture
-def no_hub(monkeypatch, tmp_path):
-    import huggingface_hub
-
-    def unreachable(*_, **__):
-        raise ConnectionError("Name or service not known")
-
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: None)
-    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
-
-
-def test_hub_id_without_the_hub_names_the_embedded_relative(no_hub):
-    with pytest.raises(assets.HubUnreachableError, match=f"'{SMOLLM2}'.*de-quantised 4-bit.*not the originals"):
-        assets.resolve_model("HuggingFaceTB/SmolLM2-135M-Instruct")
-
-
-def test_hub_id_without_a_relative_is_not_replaced(no_hub):
-    with pytest.raises(assets.HubUnreachableError) as caught:
-        assets.resolve_model("EleutherAI/pythia-70m")
-    assert "relative" not in str(caught.value) and "Name or service not known" in str(caught.value)
-    assert caught.value.exit_code == 2
-
-
-def test_hub_cache_is_used_without_the_hub(no_hub, monkeypatch, tmp_path, cache):
-    import huggingface_hub
-
-    folder = model_folder(tmp_path / "0123abcd")
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: str(folder / "config.json"))
-    model = assets.resolve_model("owner/name")
-    assert (model.source, model.path, model.revision) == ("hub", str(folder), "0123abcd")
-
-
-def test_incomplete_hub_cache_is_not_used(no_hub, monkeypatch, tmp_path):
-    import huggingface_hub
-
-    folder = model_folder(tmp_path / "0123abcd")
-    (folder / "model.safetensors").unlink()
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: str(folder / "config.json"))
-    with pytest.raises(assets.HubUnreachableError):
-        assets.resolve_model("owner/name")
-
-
-def test_hub_id_is_pinned_to_its_commit(monkeypatch, tmp_path, cache):
-    import huggingface_hub
-
-    folder = model_folder(tmp_path / "snapshot")
-    asked = {}
-
-    def download(name, **options):
-        asked.update(options, name=name)
-        return str(folder)
-
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: None)
-    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: type("Info", (), {"sha": "c0ffee"}))
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    assert assets.resolve_model("owner/name", prepare=False).path == "owner/name" and not asked
-    model = assets.resolve_model("owner/name")
-    assert (model.path, model.revision) == (str(folder), "c0ffee")
-    assert (asked["name"], asked["revision"]) == ("owner/name", "c0ffee")
-    assert not any(pattern.endswith((".bin", ".py", "*")) for pattern in asked["allow_patterns"])
-
-
-def test_purge_empties_the_cache(tmp_path, cache):
-    assets.weights_sha256(model_folder(tmp_path / "model"))
-    (cache / "link").symlink_to(tmp_path / "model")
-    assert [path.name for path in assets.purge_cache()] == ["digests", "link"]
-    assert assets.purge_cache() == []
-    assert (tmp_path / "model" / "config.json").is_file()
-
-
-def test_a_folder_with_other_files_is_no_cache_and_is_never_purged(tmp_path, monkeypatch):
-    (tmp_path / "thesis.txt").write_text("ten years of work")
-    monkeypatch.setenv("HF_FORGET_CACHE", str(tmp_path))
-    with pytest.raises(InputError, match="holds files that are not ours"):
-        assets.purge_cache()
-    assert (tmp_path / "thesis.txt").exists()
-
-
-def test_a_cache_that_cannot_be_made_is_the_users_error(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("HF_FORGET_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(InputError, match="HF_FORGET_CACHE"):
-        assets.cache_dir()
-
-
 def test_real_model_is_converted_loads_and_answers(smollm2):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -349,9 +181,3 @@ def test_real_model_is_converted_loads_and_answers(smollm2):
     inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     output = model.generate(**inputs, max_new_tokens=12, do_sample=False)
     assert "Paris" in tokenizer.decode(output[0, inputs["input_ids"].shape[1] :])
-
-
-def test_real_model_is_found_converted_by_the_whole_session(smollm2):
-    model = assets.resolve_model(SMOLLM2)
-    assert Path(model.path).resolve() == smollm2.resolve()
-    assert model.source == "embedded" and len(model.sha256) == 64
