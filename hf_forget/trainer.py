@@ -54,7 +54,9 @@ def causal_lm_from(model: Any, *, quantization_config: Any = None) -> Any:
     from .data.model_names import resolve_model
 
     path = resolve_model(model).path
-    return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, quantization_config=quantization_config)
+    # Given as None it would hide that a checkpoint is quantized already.
+    quantization = {"quantization_config": quantization_config} if quantization_config is not None else {}
+    return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, **quantization)
 
 
 def tokenizer_for(model: Any) -> Any:

@@ -54,6 +54,11 @@ class ConceptUnlearnMethod:
             raise InputError("no concept is given; name what must go, for example --concept 'Isaac Newton'")
         resolved = resolve_model(configs["model"].model_name_or_path)
         model = load_causal_lm(resolved.path, configs["model"])
+        if getattr(model.config, "quantization_config", None) and configs["lora"].peft_config() is None:
+            raise InputError(
+                f"{resolved.name} is quantized, and quantized weights cannot be trained; give the model that it was "
+                "made from, or train an adapter with --use_peft true"
+            )
         tokenizer = load_tokenizer(resolved.path, configs["model"])
         identity = {"sha256": resolved.sha256} if resolved.sha256 else {"revision": resolved.revision}
         base = {"name": resolved.name, "source": resolved.source, "dtype": configs["model"].dtype, **identity}

@@ -29,9 +29,15 @@ KIND_SHARES = {"edge": 2.0, "node": 2.0, "replacement": 4.0, "explanation": 0.5}
 class ConceptUnlearnTrainer(ForgetTrainer):
     """Trainer that makes a causal LM forget.
 
-    `L = λ_E·L_F(edge) + λ_N·L_F(node) + λ_X·L_F(explanation) + α·L_R` (arXiv 2509.15621, section 3), every term a
-    mean over rows of per-row means. Forget and retain rows share one forward pass, logits are computed at labels
-    only, and the original model enters as its cached final hidden states and a frozen copy of its head.
+    `L = λ_E·L_F(edge) + λ_N·L_F(node) + λ_X·L_F(explanation) + λ_S·L_S(replacement) + α·L_R` (arXiv 2509.15621,
+    section 3; `L_S` is ours), every term a mean over rows of per-row means. Forget and retain rows share one forward
+    pass, logits are computed at labels only, and the original model enters as its cached final hidden states and a
+    frozen copy of its head.
+
+    `L_S` pulls questions about the concept to what the original model does with the same questions about an invented
+    name: the divergence of outputs plus the distance of hidden states, from the last token of the name on, in the
+    layers of `representation_layers`. `L_R` adds the same distance on retain rows. Answers go with all their wordings
+    and relations then, also those that no row asks for.
 
     Args:
         model (`str`, `PreTrainedModel` or `PeftModel`): The causal LM; a string is loaded in float32.

@@ -28,19 +28,21 @@ def load_causal_lm(path: str | Path, options: ModelOptions) -> Any:
             f"{path} holds a '{config.model_type}' model, which is not a causal language model; "
             "give one that AutoModelForCausalLM loads"
         )
-    quantization = None
+    quantization: dict[str, Any] = {}
     if options.load_in_4bit:
         from transformers import BitsAndBytesConfig
 
-        quantization = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.bfloat16)
+        chosen = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.bfloat16)
+        # Given as None it would hide that a checkpoint is quantized already.
+        quantization["quantization_config"] = chosen
     try:
         model = AutoModelForCausalLM.from_pretrained(
             path,
             dtype=DTYPES.get(options.dtype, "auto"),
-            quantization_config=quantization,
             attn_implementation=options.attn_implementation,
             trust_remote_code=options.trust_remote_code,
             use_safetensors=True,
+            **quantization,
         )
     except (OSError, ValueError, ImportError) as error:
         raise InputError(f"the model in {path} cannot be loaded: {error}") from None

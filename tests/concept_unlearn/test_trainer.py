@@ -240,3 +240,10 @@ def test_hidden_states_of_the_name_move_to_those_of_the_stand_in(tmp_path, tiny_
     before = distance()
     trainer.train()
     assert distance() < 0.3 * before
+
+
+def test_quantized_weights_are_not_trained_without_an_adapter(tiny_llama, tmp_path):
+    model, tokenizer = loaded(tiny_llama)
+    model.is_quantized = True
+    with pytest.raises(InputError, match="quantized weights cannot be trained; give peft_config"):
+        ConceptUnlearnTrainer(model, config(tmp_path), train_dataset=FORGET, processing_class=tokenizer)
