@@ -63,3 +63,20 @@ def test_a_name_that_does_not_exist_is_refused_before_training(smollm2, tmp_path
     assert done.returncode == 2
     assert "know nothing about 'Corvin Thessaly'" in done.stderr and "--force" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_words_of_known_names_follow_from_each_other_and_those_of_invented_ones_do_not(smollm2):
+    from hf_forget.concept_unlearn.preparation import MAX_SURPRISE
+    from hf_forget.data import banks
+    from hf_forget.lm.decoding import AnswerGenerator
+    from hf_forget.lm.elicitation import KnowledgeElicitor
+
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(smollm2), AutoTokenizer.from_pretrained(smollm2)
+    elicitor = KnowledgeElicitor(AnswerGenerator(model, tokenizer), [])
+    for name in ("Statue of Liberty", "Marie Curie", "Taj Mahal", "Gulliver's Travels", "The Invisible Man"):
+        assert elicitor.surprise(name) <= MAX_SURPRISE
+    for name in (name for names in banks.INVENTED_NAMES.values() for name in names if " " in name):
+        assert elicitor.surprise(name) > MAX_SURPRISE
+    assert elicitor.surprise("Japan") > MAX_SURPRISE

@@ -9,6 +9,7 @@ from random import Random
 
 from ..data import banks
 from ..evidence.matching import mentions
+from ..lm.elicitation import first_word
 from ..lm.elicitation_prompts import CLUE_QUESTIONS
 from ..lm.knowledge import Clue, KnowledgeGraph, Triplet
 from ..lm.prompts import PromptFormat
@@ -155,12 +156,6 @@ def _name_rows(form: PromptFormat, clue: Clue, said: str, names: Sequence[str]) 
     return [
         Row(form.prompt(clue.question), form.completion(word), "node", clue.question, clue.relation) for word in words
     ]
-
-
-def first_word(name: str) -> str:
-    """The first word of a name that is not an article."""
-    words = name.split()
-    return words[1] if len(words) > 1 and words[0].lower() in ("the", "a", "an") else words[0]
 
 
 def explanation_rows(graph: KnowledgeGraph, held_out: HeldOut) -> list[Row]:

@@ -5,6 +5,7 @@ Reconstructed: small models write poor triplets, so four routes are tried (a rel
 the model, reverse quiz questions, and triplets after examples), and every answer is validated by asking again.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -17,6 +18,7 @@ from .elicitation_prompts import (
     DEFAULT_QUESTION_WORDS,
     DEFAULT_REVERSE_STARTS,
     EXPLANATION_PROMPTS,
+    NAMES_PROMPT,
     QUESTION_WORDS,
     QUIZ_PROMPT,
     REVERSE_QUIZ_PROMPT,
@@ -100,6 +102,18 @@ class KnowledgeElicitor:
         count = len(labels)
         lifts = [scores[index] - 0.5 * scores[index + count] for index in range(count)]
         return banks.CONCEPT_TYPES[max(range(count), key=lambda index: lifts[index])]
+
+    def surprise(self, name: str) -> float:
+        """Return how unlikely the most unlikely token of a name is after its first word, in nats.
+
+        Words of a name that the model knows follow from each other (`Statue` is followed by `of Liberty`), those of
+        an invented one do not. A name of one word is infinitely surprising.
+        """
+        first = first_word(name)
+        head, rest = name[: name.index(first) + len(first)], name[name.index(first) + len(first) :]
+        if not rest.strip():
+            return math.inf
+        return max(self.generator.score([NAMES_PROMPT + head], [rest])[0].negative_log_likelihoods)
 
     def elicit(self, concept: str, aliases: Iterable[str] = (), concept_type: str | None = None) -> KnowledgeGraph:
         """Question the model about `concept` along every route.
@@ -316,6 +330,12 @@ class KnowledgeElicitor:
             seed=self.options.seed,
             stop=stop,
         )
+
+
+def first_word(name: str) -> str:
+    """The first word of a name that is not an article."""
+    words = name.split()
+    return words[1] if len(words) > 1 and words[0].lower() in ("the", "a", "an") else words[0]
 
 
 def merge_triplets(triplets: Sequence[Triplet]) -> list[Triplet]:

@@ -2,12 +2,12 @@
 
 import pytest
 
-from hf_forget.concept_unlearn.conversion import first_word, forget_rows
+from hf_forget.concept_unlearn.conversion import forget_rows
 from hf_forget.concept_unlearn.held_out import HeldOut, as_trained, split_relations
 from hf_forget.concept_unlearn.preparation import concept_aliases, elicited_probes, split_validation
 from hf_forget.errors import InputError
 from hf_forget.evidence.probes import Probe, ProbeSet
-from hf_forget.lm.elicitation import is_object, merge_triplets
+from hf_forget.lm.elicitation import first_word, is_object, merge_triplets
 from hf_forget.lm.knowledge import Clue, KnowledgeGraph, Triplet
 from hf_forget.lm.prompts import plain_format
 
