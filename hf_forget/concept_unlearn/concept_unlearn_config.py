@@ -35,8 +35,8 @@ class ConceptUnlearnConfig(TrainingArguments):
             a quarter and half of the depth when not given.
         retain_weight (`float`, defaults to `3.0`): α, weight of the retain term.
         retain_loss (`str`, defaults to `"kl"`): `kl` to the original model, or `nll`.
-        retain_per_forget (`float`, defaults to `1.0`): Retain rows that go with each forget row.
-        retain_rows (`int`, defaults to `144`): Retain rows that the model makes for itself.
+        retain_per_forget (`float`, defaults to `1.25`): Retain rows that go with each forget row.
+        retain_rows (`int`, defaults to `180`): Retain rows that the model makes for itself.
         elicitation_samples (`int`, defaults to `16`): Continuations sampled per free prompt while eliciting.
         use_all_facts (`bool`, defaults to `False`): Train on every relation and make no held-out claim.
         held_out_share (`float`, defaults to `0.5`): Share of the relations kept for probing where no curated probe
@@ -77,8 +77,8 @@ class ConceptUnlearnConfig(TrainingArguments):
     retain_loss: Literal["kl", "nll"] = field(
         default="kl", metadata={"help": "Retain term: kl to the original model, or nll."}
     )
-    retain_per_forget: float = field(default=1.0, metadata={"help": "Retain rows that go with each forget row."})
-    retain_rows: int = field(default=144, metadata={"help": "Retain rows that the model makes for itself."})
+    retain_per_forget: float = field(default=1.25, metadata={"help": "Retain rows that go with each forget row."})
+    retain_rows: int = field(default=180, metadata={"help": "Retain rows that the model makes for itself."})
     elicitation_samples: int = field(
         default=16, metadata={"help": "Continuations sampled per free prompt while eliciting."}
     )
@@ -97,7 +97,7 @@ class ConceptUnlearnConfig(TrainingArguments):
     bf16: bool | None = field(
         default=None, metadata={"help": "bf16 autocast; if not given, on where the hardware makes it fast."}
     )
-    learning_rate: float = field(default=6e-5, metadata={"help": "Peak learning rate."})
+    learning_rate: float = field(default=7e-5, metadata={"help": "Peak learning rate."})
     per_device_train_batch_size: int = field(default=8, metadata={"help": "Forget rows per step and device."})
     max_steps: int = field(default=18, metadata={"help": "Number of optimizer steps."})
     weight_decay: float = field(default=0.0, metadata={"help": "Weight decay."})

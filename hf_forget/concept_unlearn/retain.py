@@ -17,11 +17,11 @@ from ..lm.prompts import PromptFormat
 from ..lm.rows import Row
 from .conversion import FormatWheel
 
-QUESTION_SHARE = 0.4
-GENERAL_SHARE = 0.25
-CLUE_SHARE = 0.2
-TEXT_SHARE = 0.08
-OTHER_TYPES_SHARE = 0.3
+QUESTION_SHARE = 0.6
+GENERAL_SHARE = 0.12
+CLUE_SHARE = 0.18
+TEXT_SHARE = 0.04
+OTHER_TYPES_SHARE = 0.2
 QUESTIONS_PER_NAME = 2
 # Relations whose objects lead back to the name.
 TELLING_RELATIONS = frozenset(
