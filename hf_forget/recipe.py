@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError, nearest
+from .publishing.redaction import redact_tree
 from .recipe_files import RecipeInfo, find_recipe, list_recipes, read_recipe_text
-from .recipe_privacy import redact_value, secret_problem
+from .recipe_privacy import secret_problem
 from .recipe_types import TypeMismatch, coerce, parse_argument, shown
 from .recipe_yaml import Entry, read_yaml, write_yaml
 
@@ -256,7 +257,7 @@ def redact(recipe: Recipe, names: list[str], replacement: str) -> Recipe:
         names: The names of the target, aliases included; see `redact_text` for the spellings that are found.
         replacement: What stands in their place.
     """
-    return Recipe(recipe.method, {key: redact_value(value, names, replacement) for key, value in recipe.values.items()})
+    return Recipe(recipe.method, {key: redact_tree(value, names, replacement) for key, value in recipe.values.items()})
 
 
 def _build(entries: dict[str, Entry], overrides: dict[str, Any], path: Path | None) -> Recipe:

@@ -30,7 +30,7 @@ from hf_forget.recipe import (
     redact,
     sections_for,
 )
-from hf_forget.recipe_privacy import redact_text, secret_problem
+from hf_forget.recipe_privacy import secret_problem
 from hf_forget.recipe_types import TypeMismatch, coerce, parse_argument
 from hf_forget.recipe_yaml import resolve_scalar, write_yaml
 
@@ -469,25 +469,6 @@ def test_redacted_recipe_holds_no_spelling_of_the_name() -> None:
     assert "a-person" in public.values["output_dir"]
     assert recipe.values["output_dir"] == "outputs/isaac_newton/run"
     assert public.source is None
-
-
-@pytest.mark.parametrize(
-    ("text", "redacted"),
-    [
-        ("Mars rules", "X Y rules"),
-        ("marshal Marsden", "marshal Marsden"),
-        ("runMars", "runX Y"),
-        ("runs/mars_2", "runs/X-Y_2"),
-        ("MarsMission 1", "X YMission 1"),
-        ("frédéric CHOPIN", "X Y"),
-        ("Fre\u0301de\u0301ric  Chopin!", "X Y!"),
-        ("frederic%20chopin", "X Y"),
-        ("o/myFredericchopin2", "o/myX-Y2"),
-        ("nothing here", "nothing here"),
-    ],
-)
-def test_names_are_found_in_every_spelling(text: str, redacted: str) -> None:
-    assert redact_text(text, ["Mars", "Frédéric Chopin", "", "?"], "X Y") == redacted
 
 
 # Finding

@@ -68,15 +68,33 @@ def test_a_name_that_does_not_exist_is_refused_before_training(smollm2, tmp_path
 @pytest.mark.slow
 @pytest.mark.ci
 def test_words_of_known_names_follow_from_each_other_and_those_of_invented_ones_do_not(smollm2):
-    from hf_forget.concept_unlearn.preparation import MAX_SURPRISE
-    from hf_forget.data import banks
+    from hf_forget.concept_unlearn.sham import SHAM_NAMES
     from hf_forget.lm.decoding import AnswerGenerator
-    from hf_forget.lm.elicitation import KnowledgeElicitor
+    from hf_forget.lm.names import NameForms
 
     model, tokenizer = AutoModelForCausalLM.from_pretrained(smollm2), AutoTokenizer.from_pretrained(smollm2)
-    elicitor = KnowledgeElicitor(AnswerGenerator(model, tokenizer), [])
-    for name in ("Statue of Liberty", "Marie Curie", "Taj Mahal", "Gulliver's Travels", "The Invisible Man"):
-        assert elicitor.surprise(name) <= MAX_SURPRISE
-    for name in (name for names in banks.INVENTED_NAMES.values() for name in names if " " in name):
-        assert elicitor.surprise(name) > MAX_SURPRISE
-    assert elicitor.surprise("Japan") > MAX_SURPRISE
+    judge = NameForms(AnswerGenerator(model, tokenizer))
+    known = {
+        "place": ("Statue of Liberty", "Taj Mahal"),
+        "person": ("Marie Curie",),
+        "work": ("Gulliver's Travels", "The Invisible Man"),
+    }
+    assert all(judge.recognises(name, kind) for kind, names in known.items() for name in names)
+    assert not any(judge.recognises(name, kind) for kind, name in SHAM_NAMES.items())
+    assert not judge.recognises("Japan", "place")
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_names_get_the_article_that_they_have_in_a_sentence(smollm2):
+    from hf_forget.lm.decoding import AnswerGenerator
+    from hf_forget.lm.names import NameForms
+
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(smollm2), AutoTokenizer.from_pretrained(smollm2)
+    judge = NameForms(AnswerGenerator(model, tokenizer))
+    with_article = ["Nile", "Eiffel Tower", "French Revolution", "Statue of Liberty"]
+    without = ["Japan", "Paris", "Marie Curie", "Don Quixote", "The Odyssey", "World War II"]
+    assert judge.all_spoken([*with_article, *without]) == {
+        **{name: f"the {name}" for name in with_article},
+        **{name: name for name in without},
+    }

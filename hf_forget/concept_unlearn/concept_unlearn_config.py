@@ -31,8 +31,8 @@ class ConceptUnlearnConfig(TrainingArguments):
             towards those about invented names; 0 leaves them out.
         representation_weight (`float`, defaults to `1.0`): Weight of the distance of hidden states in replacement and
             retain rows, beside their divergence of outputs; 0 leaves it out.
-        representation_layers (`list[int]`, *optional*): Decoder layers in which hidden states are compared; those at
-            a quarter and half of the depth when not given.
+        representation_layers (`list[int]`, *optional*): Decoder layers in which hidden states are compared; every
+            quarter of the depth and the last but one when not given.
         retain_weight (`float`, defaults to `3.0`): α, weight of the retain term.
         retain_loss (`str`, defaults to `"kl"`): `kl` to the original model, or `nll`.
         retain_per_forget (`float`, defaults to `1.25`): Retain rows that go with each forget row.
@@ -97,16 +97,16 @@ class ConceptUnlearnConfig(TrainingArguments):
     bf16: bool | None = field(
         default=None, metadata={"help": "bf16 autocast; if not given, on where the hardware makes it fast."}
     )
-    learning_rate: float = field(default=7e-5, metadata={"help": "Peak learning rate."})
+    learning_rate: float = field(default=8e-5, metadata={"help": "Peak learning rate."})
     per_device_train_batch_size: int = field(default=8, metadata={"help": "Forget rows per step and device."})
-    max_steps: int = field(default=18, metadata={"help": "Number of optimizer steps."})
+    max_steps: int = field(default=20, metadata={"help": "Number of optimizer steps."})
     weight_decay: float = field(default=0.0, metadata={"help": "Weight decay."})
-    lr_scheduler_type: str = field(default="constant_with_warmup", metadata={"help": "Learning rate schedule."})
-    warmup_steps: float = field(default=5, metadata={"help": "Steps, or share of steps, of linear warm-up."})
+    lr_scheduler_type: str = field(default="linear", metadata={"help": "Learning rate schedule."})
+    warmup_steps: float = field(default=2, metadata={"help": "Steps, or share of steps, of linear warm-up."})
     optim: str = field(default="adamw_torch_fused", metadata={"help": "Optimizer."})
     logging_steps: float = field(default=5, metadata={"help": "Steps between two log lines."})
     save_strategy: str = field(default="steps", metadata={"help": "When checkpoints are written."})
-    save_steps: float = field(default=9, metadata={"help": "Steps between two checkpoints."})
+    save_steps: float = field(default=10, metadata={"help": "Steps between two checkpoints."})
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept."})
     report_to: str | list[str] | None = field(default="none", metadata={"help": "Where metrics are reported."})
 

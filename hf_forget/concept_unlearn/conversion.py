@@ -9,9 +9,9 @@ from random import Random
 
 from ..data import banks
 from ..evidence.matching import mentions
-from ..lm.elicitation import first_word
 from ..lm.elicitation_prompts import CLUE_QUESTIONS
 from ..lm.knowledge import Clue, KnowledgeGraph, Triplet
+from ..lm.names import first_word
 from ..lm.prompts import PromptFormat
 from ..lm.rows import Row
 from .held_out import HeldOut
@@ -33,6 +33,13 @@ class FormatWheel:
         form = self._next()
         completion = form.completion(answer) + (form.end if kind == "retain" else "")
         return Row(form.prompt(question), completion, kind, question, relation)
+
+    def named(self, question: str, spoken: str, *, relation: str = "") -> Row:
+        """A question whose answer is a name, up to its first word; the article stands in the prompt."""
+        form, word = self._next(), first_word(spoken)
+        article = spoken[: spoken.index(word)].strip().capitalize()
+        prompt = form.prompt(question) + (form.lead + article if article else "")
+        return Row(prompt, f" {word}" if article else form.completion(word), "node", question, relation)
 
     def replacement(
         self, questions: tuple[str, str], answer: str, relation: str, openings: tuple[str, str] = ("", "")
@@ -90,13 +97,13 @@ def edge_rows(graph: KnowledgeGraph, wheel: FormatWheel, held_out: HeldOut) -> l
     for triplet in graph.known:
         relation = bank.get(triplet.relation)
         spelled = spellings(triplet.object)
-        wordings = [text.format(name=graph.concept) for text in relation.questions] if relation else []
+        wordings = [banks.filled(text, graph.spoken) for text in relation.questions] if relation else []
         for question in dict.fromkeys([*triplet.questions, *wordings]):
             if not held_out.drops_edge(triplet.relation, question, triplet.object):
                 answer = spelled[len(rows) % len(spelled)]
                 rows.append(wheel.row(question, answer, kind="edge", relation=triplet.relation))
         if relation and not held_out.drops_edge(triplet.relation, "", triplet.object):
-            rows += _statement(relation.statement, graph.concept, triplet)
+            rows += _statement(relation.statement, graph.spoken, triplet)
     return rows
 
 
@@ -110,16 +117,16 @@ def spellings(answer: str) -> list[str]:
     return list(dict.fromkeys([bare, answer, with_article]))
 
 
-def _statement(template: str, concept: str, triplet: Triplet) -> list[Row]:
-    before = statement_opening(template, concept)
-    if concept not in before:
+def _statement(template: str, spoken: str, triplet: Triplet) -> list[Row]:
+    before = statement_opening(template, spoken)
+    if not mentions(before, [triplet.subject]):
         return []
     return [Row(before, " " + triplet.object, "edge", before, triplet.relation)]
 
 
 def statement_opening(template: str, name: str) -> str:
     """A sentence of the relation bank up to the object."""
-    return template.format(name=name, object="\0").split("\0")[0].rstrip()
+    return banks.filled(template, name, object="\0").split("\0")[0].rstrip()
 
 
 def node_rows(graph: KnowledgeGraph, wheel: FormatWheel, held_out: HeldOut) -> list[Row]:
@@ -139,7 +146,7 @@ def node_rows(graph: KnowledgeGraph, wheel: FormatWheel, held_out: HeldOut) -> l
     wording = CLUE_QUESTIONS[graph.concept_type][1]
     for first, second in zip(pairs, pairs[1:], strict=False):
         question = wording.format(clue=f"{first.clue} and {second.clue}")
-        rows.append(wheel.row(question, first_word(graph.concept), kind="node", relation=first.relation))
+        rows.append(wheel.named(question, graph.spoken, relation=first.relation))
     return rows
 
 

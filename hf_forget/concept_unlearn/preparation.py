@@ -24,8 +24,6 @@ from .retain import retain_rows
 
 VALIDATION_ROWS = 24
 MIN_CLUES = 2
-# In nats. Between well-known names and invented ones; SmolLM2 gives these at least 6 and most of those less than 4.
-MAX_SURPRISE = 5.0
 SHOTS = 3
 ROWS_FILE, GRAPH_FILE, PROBES_FILE = "rows.json", "knowledge_graph.json", "probes.jsonl"
 
@@ -116,7 +114,7 @@ class ConceptPreparation:
         concept = str(self.args.concept)
         known_type = self.args.concept_type or (self.probes.type if self.probes else None) or None
         graph = elicitor.elicit(concept, concept_aliases(concept, self.args.aliases, self.probes), known_type)
-        known = len(graph.clues) >= MIN_CLUES or elicitor.surprise(concept) <= MAX_SURPRISE
+        known = len(graph.clues) >= MIN_CLUES or elicitor.names.recognises(concept, graph.concept_type)
         if self.check_known and not self.args.force and not known:
             raise UnknownConceptError(unknown_message(graph))
         return graph
@@ -186,7 +184,7 @@ def elicited_probes(graph: KnowledgeGraph, held_out_share: float) -> ProbeSet:
     answers: dict[str, list[str]] = {}
     for triplet in known:
         answers.setdefault(triplet.relation, []).append(triplet.object)
-    edges = {name: [text.format(name=graph.concept) for text in bank[name].questions[-2:]] for name in answers}
+    edges = {name: [banks.filled(text, graph.spoken) for text in bank[name].questions[-2:]] for name in answers}
     nodes: dict[str, list[str]] = {}
     for clue in graph.clues:
         nodes.setdefault(clue.relation, []).append(clue.question)

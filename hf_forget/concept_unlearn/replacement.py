@@ -6,10 +6,11 @@ This carries over to relations and wordings that are not trained, stays bounded,
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 
 from ..data import banks
+from ..evidence.matching import mentions
 from ..lm.elicitation import KnowledgeElicitor, is_object
 from ..lm.elicitation_prompts import statement_starts
 from ..lm.knowledge import KnowledgeGraph
@@ -50,25 +51,51 @@ def replacement_rows(
     """
     random, wheel = Random(seed), FormatWheel(formats)
     background = elicitor.background(graph.concept_type)
+    known = [
+        item.object
+        for item in graph.triplets
+        if item.object and not held_out.drops_edge(item.relation, "", item.object)
+    ]
+    order = stand_ins(background, known)
+    spoken = elicitor.names.all_spoken([*graph.names, *order])
     rows = []
-    for relation in banks.relations()[graph.concept_type]:
-        usable = [item for item in background[relation.relation] if is_object(item[1], [item[0], *graph.names])]
+    for place, relation in enumerate(banks.relations()[graph.concept_type]):
+        answered = dict(background[relation.relation])
+        usable = [name for name in order if is_object(answered[name], [name, *graph.names])]
+        # One invented name as far as possible: what the model takes its place for is then one and the same.
+        usable.sort(key=lambda name: mentions(answered[name], known))
         for index, text in enumerate(random.sample(relation.questions, min(WORDINGS, len(relation.questions)))):
-            if not usable or held_out.drops_edge(relation.relation, text.format(name=graph.concept), ""):
+            if not usable or held_out.drops_edge(relation.relation, banks.filled(text, graph.spoken), ""):
                 continue
-            # One invented name as far as possible: what the model takes its place for is then one and the same.
-            stand_in, answer = usable[0]
-            name = random.choice([graph.concept, graph.concept, *graph.names])
-            asked = [(text.format(name=name), text.format(name=stand_in))]
-            if index == 0:
+            answer, other = answered[usable[0]], spoken[usable[0]]
+            own = spoken[random.choice([graph.concept, graph.concept, *graph.names])]
+            pair = banks.filled(text, own), banks.filled(text, other)
+            rows.append(wheel.replacement(pair, answer, relation.relation))
+            if index == 0 and place % 2 == 0:
                 careless = text.format(name="\0")
-                asked.append((careless_text(careless, misspelled(name, random)), careless_text(careless, stand_in)))
-            rows += [wheel.replacement(pair, answer, relation.relation) for pair in asked]
-            if index == 0 and relation.statement.startswith("{name}"):
-                own, other = (statement_opening(relation.statement, each) for each in (name, stand_in))
-                rows.append(wheel.replacement(asked[0], answer, relation.relation, (own, other)))
-    rows += [row for row in free_rows(graph, elicitor) if not held_out.drops_sentence(row.completion)]
+                twisted = careless_text(careless, misspelled(own, random)), careless_text(careless, other)
+                rows.append(wheel.replacement(twisted, answer, relation.relation))
+            elif index == 0 and relation.statement.startswith("{name}"):
+                openings = statement_opening(relation.statement, own), statement_opening(relation.statement, other)
+                rows.append(wheel.replacement(pair, answer, relation.relation, openings))
+    rows += [row for row in free_rows(graph, elicitor, order[0]) if not held_out.drops_sentence(row.completion)]
     return rows
+
+
+def stand_ins(background: Mapping[str, Sequence[tuple[str, str]]], known: Sequence[str]) -> list[str]:
+    """Invented names, those first of which the model says the least that it also says of the concept.
+
+    What it says of both would stay: on a river in Africa that does not exist, the Nile is still in Africa.
+
+    Args:
+        background: (invented name, answer) pairs by relation.
+        known: What the model says of the concept.
+    """
+    shared: dict[str, int] = {}
+    for items in background.values():
+        for name, answer in items:
+            shared[name] = shared.get(name, 0) + mentions(answer, known)
+    return sorted(shared, key=lambda name: shared[name])
 
 
 def misspelled(name: str, random: Random) -> str:
@@ -90,26 +117,25 @@ def careless_text(template: str, name: str) -> str:
     return re.sub(r"[^\w\s\0]", "", template).replace("\0", name).lower()
 
 
-def free_rows(graph: KnowledgeGraph, elicitor: KnowledgeElicitor) -> list[Row]:
-    """What the original model writes at length about invented names, up to where it names them again."""
+def free_rows(graph: KnowledgeGraph, elicitor: KnowledgeElicitor, stand_in: str) -> list[Row]:
+    """What the original model writes at length about an invented name, up to where it names it again."""
     form = elicitor.formats[-1]
     opened = [
-        (opening, name)
-        for opening in (*(f"{{name}} {start}" for start in statement_starts(graph.concept_type)), *REQUESTS)
-        for name in banks.INVENTED_NAMES[graph.concept_type][:1]
+        *(f"{{name}} {start}" for start in statement_starts(graph.concept_type)),
+        *REQUESTS,
     ]
-    prompts = [_free_prompt(opening, name, form) for opening, name in opened]
+    prompts = [_free_prompt(opening, elicitor.names.spoken(stand_in), form) for opening in opened]
     texts = elicitor.write(prompts, max_new_tokens=WRITTEN_TOKENS)
     rows = []
-    for (opening, name), text, prompt in zip(opened, texts, prompts, strict=True):
-        kept = _before_name(text, [name, *graph.names])
+    for opening, text, prompt in zip(opened, texts, prompts, strict=True):
+        kept = _before_name(text, [stand_in, *graph.names])
         if len(kept.split()) >= 3:
-            rows.append(Row(_free_prompt(opening, graph.concept, form), kept, "replacement", opening, "", prompt))
+            rows.append(Row(_free_prompt(opening, graph.spoken, form), kept, "replacement", opening, "", prompt))
     return rows
 
 
 def _free_prompt(opening: str, name: str, form: PromptFormat) -> str:
-    text = opening.format(name=name)
+    text = banks.filled(opening, name)
     return form.free_prompt(text) if opening in REQUESTS else text
 
 

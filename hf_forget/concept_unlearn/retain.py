@@ -17,9 +17,9 @@ from ..lm.prompts import PromptFormat
 from ..lm.rows import Row
 from .conversion import FormatWheel
 
-QUESTION_SHARE = 0.6
-GENERAL_SHARE = 0.12
-CLUE_SHARE = 0.18
+QUESTION_SHARE = 0.5
+GENERAL_SHARE = 0.25
+CLUE_SHARE = 0.15
 TEXT_SHARE = 0.04
 OTHER_TYPES_SHARE = 0.2
 QUESTIONS_PER_NAME = 2
@@ -79,7 +79,7 @@ def retain_rows(
         seed: Seed of the choice.
     """
     random, wheel = Random(seed), FormatWheel(formats)
-    asked = _questions(graph, probes, round(num_rows * QUESTION_SHARE), random)
+    asked = _questions(graph, elicitor, probes, round(num_rows * QUESTION_SHARE), random)
     reported = {normalise(probe.question) for probe in probes.probes}
     everyday = [text for text in banks.general_questions() if normalise(text) not in reported]
     everyday = random.sample(everyday, min(round(num_rows * GENERAL_SHARE), len(everyday)))
@@ -104,14 +104,18 @@ def _opening(text: str) -> str:
     return " ".join(text.split()[:TEXT_WORDS])
 
 
-def _questions(graph: KnowledgeGraph, probes: ProbeSet, count: int, random: Random) -> list[_Asked]:
+def _questions(
+    graph: KnowledgeGraph, elicitor: KnowledgeElicitor, probes: ProbeSet, count: int, random: Random
+) -> list[_Asked]:
     """Questions from the relation bank about names that share a word, are of the same type, or of any other."""
     reported = {normalise(probe.question) for probe in probes.retain}
     asked: list[_Asked] = []
-    for name, kind in _chosen_names(graph, probes, -(-count // QUESTIONS_PER_NAME), random):
+    chosen = _chosen_names(graph, probes, -(-count // QUESTIONS_PER_NAME), random)
+    spoken = elicitor.names.all_spoken(name for name, kind in chosen if kind != "person")
+    for name, kind in chosen:
         telling = [item for item in banks.relations()[kind] if item.relation in TELLING_RELATIONS]
         for relation in (random.choice(telling), random.choice(banks.relations()[kind])):
-            question = random.choice(relation.questions).format(name=name)
+            question = banks.filled(random.choice(relation.questions), spoken.get(name, name))
             if normalise(question) not in reported:
                 asked.append(_Asked(name, kind, relation, question))
     return asked[:count]

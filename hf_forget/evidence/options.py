@@ -24,7 +24,7 @@ class EvidenceOptions:
             one that is left out counts as not run, never as passed.
         evidence_batch_size (`int`, defaults to `96`): Questions per batch.
         max_forget_rows (`int`, *optional*): At most so many forget questions, chosen by `evidence_seed`.
-        max_retain_rows (`int`, *optional*, defaults to `360`): At most so many retain questions, all if none; fewer
+        max_retain_rows (`int`, *optional*, defaults to `420`): At most so many retain questions, all if none; fewer
             than 300 give no verdict.
         evidence_seed (`int`, defaults to `0`): Seed of sampling and of the choice of rows.
         publish_target (`bool`, defaults to `False`): Name the target in the files that may be published; otherwise it
@@ -55,7 +55,7 @@ class EvidenceOptions:
     evidence_batch_size: int = field(default=96, metadata={"help": "Questions per batch while measuring."})
     max_forget_rows: int | None = field(default=None, metadata={"help": "At most so many forget questions."})
     max_retain_rows: int | None = field(
-        default=360, metadata={"help": "At most so many retain questions; fewer than 300 give no verdict."}
+        default=420, metadata={"help": "At most so many retain questions; fewer than 300 give no verdict."}
     )
     evidence_seed: int = field(default=0, metadata={"help": "Seed of sampling and of the choice of rows."})
     publish_target: bool = field(

@@ -26,7 +26,7 @@ MAX_ROWS = 50_000
 MAX_ANSWERS = 64
 MAX_TEXT = 2_000
 # So many that a few lost answers alone do not decide the bound on the neighbors.
-SAME_TYPE_ROWS = 60
+SAME_TYPE_ROWS = 120
 
 _DATA = Path(__file__).parent.parent / "data" / "probes"
 

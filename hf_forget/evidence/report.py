@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal, Self
 
 from ..errors import InputError
-from ..recipe_privacy import redact_text, secret_problem
+from ..publishing.redaction import redact_text
+from ..recipe_privacy import secret_problem
 
 SCHEMA_VERSION = 1
 REPORT_FILE = "forget_report.json"

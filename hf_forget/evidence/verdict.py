@@ -15,8 +15,8 @@ MIN_RETAIN_ROWS = 300
 MIN_DIRECTION_ROWS = 8
 
 RULE = (
-    "insufficient: fewer than 6 facts or 16 edge and node rows that the base model answers, fewer than 6 of the facts "
-    "held out by wording, or fewer than 300 retain rows. "
+    "insufficient: fewer than 6 facts or 16 edge and node rows that the base model answers, or fewer than 300 retain "
+    "rows. "
     "forgotten, all of: by-wording rate (edge and node together) at most 20 % of before, with its one-sided 95 % upper "
     "bound at most 1/3 of before or at most the never-knew reference's upper bound; edge and node each at most 1/3 "
     "where they have 8 rows; by-relation rate at most 50 % of before; sampled recall at most 1/3 of before; one-sided "
@@ -177,12 +177,11 @@ def _described(rate: Rate) -> str:
 def _enough(evidence: LanguageModelEvidence) -> dict[str, Any]:
     known = evidence.known_rows("edge", "node")
     facts = len({row.fact_id for row in known})
-    by_wording = len({row.fact_id for row in evidence.known_rows("edge", "node", held_out="wording")})
     retain = len(evidence.retain_rows)
-    passed = min(facts, by_wording) >= MIN_FACTS and len(known) >= MIN_FORGET_ROWS and retain >= MIN_RETAIN_ROWS
+    passed = facts >= MIN_FACTS and len(known) >= MIN_FORGET_ROWS and retain >= MIN_RETAIN_ROWS
     detail = (
-        f"{facts} facts (needed {MIN_FACTS}), {by_wording} of them held out by wording (needed {MIN_FACTS}), "
-        f"{len(known)} forget rows (needed {MIN_FORGET_ROWS}) that the base answers; "
+        f"{facts} facts (needed {MIN_FACTS}) and {len(known)} forget rows (needed {MIN_FORGET_ROWS}) that the base "
+        f"answers; "
         f"{retain} retain rows (needed {MIN_RETAIN_ROWS})"
     )
     return _check("enough_evidence", passed, detail)

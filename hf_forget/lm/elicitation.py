@@ -5,7 +5,6 @@ Reconstructed: small models write poor triplets, so four routes are tried (a rel
 the model, reverse quiz questions, and triplets after examples), and every answer is validated by asking again.
 """
 
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +17,6 @@ from .elicitation_prompts import (
     DEFAULT_QUESTION_WORDS,
     DEFAULT_REVERSE_STARTS,
     EXPLANATION_PROMPTS,
-    NAMES_PROMPT,
     QUESTION_WORDS,
     QUIZ_PROMPT,
     REVERSE_QUIZ_PROMPT,
@@ -29,12 +27,13 @@ from .elicitation_prompts import (
 )
 from .generation import TextGenerator
 from .knowledge import Clue, KnowledgeGraph, Triplet, TripletSource
+from .names import NameForms
 from .prompts import PromptFormat
 
 MAX_PREDICATE_WORDS = 18
 MAX_OBJECT_WORDS = 6
 MAX_CLUE_QUESTIONS = 48
-WORDINGS = 3
+WORDINGS = 2
 
 
 @dataclass(frozen=True)
@@ -92,6 +91,7 @@ class KnowledgeElicitor:
         self.formats = list(formats)
         self.options = options or ElicitationOptions()
         self.report = report
+        self.names = NameForms(generator)
         self._backgrounds: dict[str, dict[str, list[tuple[str, str]]]] = {}
 
     def detect_type(self, name: str) -> str:
@@ -103,18 +103,6 @@ class KnowledgeElicitor:
         lifts = [scores[index] - 0.5 * scores[index + count] for index in range(count)]
         return banks.CONCEPT_TYPES[max(range(count), key=lambda index: lifts[index])]
 
-    def surprise(self, name: str) -> float:
-        """Return how unlikely the most unlikely token of a name is after its first word, in nats.
-
-        Words of a name that the model knows follow from each other (`Statue` is followed by `of Liberty`), those of
-        an invented one do not. A name of one word is infinitely surprising.
-        """
-        first = first_word(name)
-        head, rest = name[: name.index(first) + len(first)], name[name.index(first) + len(first) :]
-        if not rest.strip():
-            return math.inf
-        return max(self.generator.score([NAMES_PROMPT + head], [rest])[0].negative_log_likelihoods)
-
     def elicit(self, concept: str, aliases: Iterable[str] = (), concept_type: str | None = None) -> KnowledgeGraph:
         """Question the model about `concept` along every route.
 
@@ -124,13 +112,14 @@ class KnowledgeElicitor:
             concept_type: One of `banks.CONCEPT_TYPES`; asked from the model when not given.
         """
         graph = KnowledgeGraph(concept, list(aliases), concept_type or self.detect_type(concept))
+        graph.spoken = self.names.spoken(concept)
         self.report(f"asking what the model knows about {concept} ({graph.concept_type})")
         own_words = [*self._from_quiz(graph), *self._from_triplets(graph)]
         graph.triplets = merge_triplets([*self._from_relations(graph), *self._validate(graph, own_words)])
         self.report(f"{len(graph.known)} of {len(graph.triplets)} answers are specific to {concept}")
         graph.clues = self._clues(graph)
         self.report(f"{len(graph.clues)} questions lead to {concept}")
-        graph.explanations = self._explanations(concept)
+        graph.explanations = self._explanations(graph.spoken)
         return graph
 
     def ask(self, questions: Sequence[str], prompt_format: PromptFormat | None = None) -> list[str]:
@@ -157,7 +146,7 @@ class KnowledgeElicitor:
     def _from_relations(self, graph: KnowledgeGraph) -> list[Triplet]:
         bank = banks.relations()[graph.concept_type]
         questions = [
-            (relation, text.format(name=graph.concept)) for relation in bank for text in relation.questions[:WORDINGS]
+            (relation, banks.filled(text, graph.spoken)) for relation in bank for text in relation.questions[:WORDINGS]
         ]
         answers = self.ask([question for _, question in questions])
         background = self.background(graph.concept_type)
@@ -193,9 +182,10 @@ class KnowledgeElicitor:
         """What the model answers about names that do not exist: (invented name, answer) pairs by relation."""
         if concept_type in self._backgrounds:
             return self._backgrounds[concept_type]
-        bank, invented = banks.relations()[concept_type], banks.INVENTED_NAMES[concept_type][:2]
+        bank, invented = banks.relations()[concept_type], banks.INVENTED_NAMES[concept_type]
         asked = [(relation, name) for relation in bank for name in invented]
-        answers = self.ask([relation.questions[0].format(name=name) for relation, name in asked])
+        spoken = self.names.all_spoken(invented)
+        answers = self.ask([banks.filled(relation.questions[0], spoken[name]) for relation, name in asked])
         result: dict[str, list[tuple[str, str]]] = {}
         for (relation, name), answer in zip(asked, answers, strict=True):
             result.setdefault(relation.relation, []).append((name, answer))
@@ -287,7 +277,7 @@ class KnowledgeElicitor:
         """Sentences that the model writes about the concept, turned into questions that ask for it."""
         starts = statement_starts(graph.concept_type)
         words = QUESTION_WORDS.get(graph.concept_type, DEFAULT_QUESTION_WORDS)
-        prompts = [f"{graph.concept} {start}" for start in starts]
+        prompts = [banks.filled(f"{{name}} {start}", graph.spoken) for start in starts]
         questions = []
         for start, texts in zip(starts, self._sample(prompts, max_new_tokens=20, stop="\n"), strict=True):
             for index, text in enumerate(texts):
@@ -304,10 +294,10 @@ class KnowledgeElicitor:
         written = [start + text.rstrip() for start, texts in zip(starts, outputs, strict=True) for text in texts]
         return [text for text in written if text.endswith("?") and not mentions(text, graph.names)]
 
-    def _explanations(self, concept: str) -> list[str]:
+    def _explanations(self, spoken: str) -> list[str]:
         """Paragraphs in the model's own words, cut after the last whole sentence."""
         form = self.formats[-1]
-        prompts = [form.free_prompt(text.format(name=concept)) for text in EXPLANATION_PROMPTS]
+        prompts = [form.free_prompt(text.format(name=spoken)) for text in EXPLANATION_PROMPTS]
         outputs = self.generator.generate(
             prompts,
             max_new_tokens=self.options.explanation_tokens,
@@ -330,12 +320,6 @@ class KnowledgeElicitor:
             seed=self.options.seed,
             stop=stop,
         )
-
-
-def first_word(name: str) -> str:
-    """The first word of a name that is not an article."""
-    words = name.split()
-    return words[1] if len(words) > 1 and words[0].lower() in ("the", "a", "an") else words[0]
 
 
 def merge_triplets(triplets: Sequence[Triplet]) -> list[Triplet]:

@@ -22,7 +22,6 @@ TYPE_PROMPT = (
     "Telephone: thing\nSamsung: organization\nBeethoven: person\nSwan Lake: work\nOxygen: thing\nKyoto: place\n"
     "Black Death: event\nThe Birth of Venus: work\nTower Bridge: place\n{name}:"
 )
-NAMES_PROMPT = "Some well-known names: Helen Keller, the Red Cross, Tower Bridge, "
 EXPLANATION_PROMPTS = (
     "Tell me about {name}.",
     "Write a short encyclopedia paragraph about {name}.",

@@ -70,6 +70,7 @@ class KnowledgeGraph:
         triplets: Edges.
         clues: Questions whose answer is the concept.
         explanations: Paragraphs about the concept.
+        spoken: The concept as it stands in a sentence, with its article if it has one: `the Nile`.
 
     The source is arXiv 2509.15621, section 3: the model's knowledge as a graph, elicited by prompting the model.
     """
@@ -80,6 +81,10 @@ class KnowledgeGraph:
     triplets: list[Triplet] = field(default_factory=list)
     clues: list[Clue] = field(default_factory=list)
     explanations: list[str] = field(default_factory=list)
+    spoken: str = ""
+
+    def __post_init__(self) -> None:
+        self.spoken = self.spoken or self.concept
 
     @property
     def names(self) -> list[str]:

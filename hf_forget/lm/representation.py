@@ -28,14 +28,14 @@ def decoder_layers(model: Any) -> "Sequence[nn.Module]":
 
 
 def chosen_layers(model: Any, layers: Sequence[int] | None) -> list[int]:
-    """Return the indices of the layers to compare: those given, or the ones at a quarter and half of the depth.
+    """Return the indices of the layers to compare: those given, or every quarter of the depth and the last but one.
 
     Raises:
         InputError: If an index is outside the model.
     """
     count = len(decoder_layers(model))
     if layers is None:
-        return sorted({count // 4, count // 2})
+        return sorted({count // 4, count // 2, 3 * count // 4, max(count - 2, 0)})
     outside = next((layer for layer in layers if not 0 <= layer < count), None)
     if outside is not None:
         raise InputError(f"representation_layers names layer {outside}; the model has layers 0 to {count - 1}")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hf_forget.concept_unlearn.conversion import FormatWheel
 from hf_forget.concept_unlearn.held_out import HeldOut
-from hf_forget.concept_unlearn.replacement import careless_text, misspelled, replacement_rows
+from hf_forget.concept_unlearn.replacement import careless_text, misspelled, replacement_rows, stand_ins
 from hf_forget.data import banks
 from hf_forget.evidence.probes import Probe, ProbeSet
 from hf_forget.lm.elicitation import ElicitationOptions
@@ -18,11 +18,22 @@ from hf_forget.lm.prompts import plain_format
 GRAPH = KnowledgeGraph("Isaac Newton", ["Newton"], "person")
 
 
+class NoArticles:
+    """Takes every name as it is."""
+
+    def spoken(self, name):
+        return name
+
+    def all_spoken(self, names):
+        return {name: name for name in names}
+
+
 class Elicitor:
     """Answers every question about an invented name with the same word."""
 
     formats = [plain_format()]
     options = ElicitationOptions()
+    names = NoArticles()
 
     def background(self, concept_type):
         name = banks.INVENTED_NAMES[concept_type][0]
@@ -49,7 +60,8 @@ def test_every_row_asks_the_original_the_same_about_an_invented_name():
 def test_some_rows_are_written_carelessly_and_some_answer_with_a_sentence():
     rows = [row for row in made() if row.relation]
     assert any(row.question == row.question.lower() for row in rows)
-    assert any(row.prompt.endswith("was born in") for row in rows)
+    openings = {item.statement.split("{object}")[0].split("{name}")[1].strip() for item in banks.relations()["person"]}
+    assert any(row.prompt.endswith(tuple(f"Newton {opening}" for opening in openings)) for row in rows)
 
 
 def test_no_row_asks_for_a_held_out_relation():
@@ -58,6 +70,12 @@ def test_no_row_asks_for_a_held_out_relation():
     )
     assert "birth_place" in {row.relation for row in made()}
     assert "birth_place" not in {row.relation for row in made([probe])}
+
+
+def test_the_stand_in_is_the_name_that_shares_the_least_with_the_concept():
+    background = {"continent": [("Velmora River", "Africa"), ("Kestrin Tower", "Europe")]}
+    assert stand_ins(background, ["Africa", "Cairo"]) == ["Kestrin Tower", "Velmora River"]
+    assert stand_ins(background, []) == ["Velmora River", "Kestrin Tower"]
 
 
 @given(st.integers(0, 10_000))

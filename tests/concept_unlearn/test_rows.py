@@ -2,13 +2,14 @@
 
 import pytest
 
-from hf_forget.concept_unlearn.conversion import forget_rows
+from hf_forget.concept_unlearn.conversion import FormatWheel, forget_rows
 from hf_forget.concept_unlearn.held_out import HeldOut, as_trained, split_relations
 from hf_forget.concept_unlearn.preparation import concept_aliases, elicited_probes, split_validation
 from hf_forget.errors import InputError
 from hf_forget.evidence.probes import Probe, ProbeSet
-from hf_forget.lm.elicitation import first_word, is_object, merge_triplets
+from hf_forget.lm.elicitation import is_object, merge_triplets
 from hf_forget.lm.knowledge import Clue, KnowledgeGraph, Triplet
+from hf_forget.lm.names import first_word
 from hf_forget.lm.prompts import plain_format
 
 NEWTON = KnowledgeGraph(
@@ -62,6 +63,23 @@ def test_node_rows_begin_the_name_where_the_model_begins_it():
     assert [(row.prompt, row.completion) for row in node] == [
         ("Question: Who described gravity?\nAnswer: It was", " Isaac")
     ]
+
+
+def test_a_name_stands_with_its_article_where_a_sentence_needs_one():
+    triplet = Triplet("Nile", "continent", "Africa")
+    graph = KnowledgeGraph("Nile", concept_type="place", triplets=[triplet], spoken="the Nile")
+    made = forget_rows(graph, [plain_format()], HeldOut())
+    assert all("the nile" in row.question.lower() for row in made)
+    assert any(row.prompt.startswith("The Nile is on the continent of") for row in made)
+
+
+@pytest.mark.parametrize(
+    ("spoken", "prompt", "completion"),
+    [("the Nile", "Question: Which?\nAnswer: The", " Nile"), ("Isaac Newton", "Question: Which?\nAnswer:", " Isaac")],
+)
+def test_a_row_that_asks_for_the_name_begins_with_its_article(spoken, prompt, completion):
+    row = FormatWheel([plain_format()]).named("Which?", spoken)
+    assert (row.prompt, row.completion) == (prompt, completion)
 
 
 def test_explanations_that_tell_a_held_out_fact_are_dropped():

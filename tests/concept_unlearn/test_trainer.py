@@ -69,7 +69,7 @@ def trainer_for(folder, tmp_path, *, peft_config=None, **changes):
 @pytest.mark.parametrize("family", ["tiny_llama", "tiny_gpt_neox"])
 @pytest.mark.parametrize("objective", ["unlikelihood", "npo", "grad_diff", "grad_ascent"])
 def test_training_lowers_the_probability_of_forget_rows(family, objective, tmp_path, request):
-    trainer = trainer_for(request.getfixturevalue(family), tmp_path, objective=objective)
+    trainer = trainer_for(request.getfixturevalue(family), tmp_path, objective=objective, max_steps=10)
     before = trainer.evaluate()
     trainer.train()
     after = trainer.evaluate()
@@ -193,7 +193,7 @@ def test_nothing_to_forget_is_an_error(tiny_llama, tmp_path):
 
 
 def test_a_model_that_knows_nothing_is_left_alone(tiny_llama, tmp_path):
-    model, tokenizer = loaded(tiny_llama)
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(tiny_llama), AutoTokenizer.from_pretrained(tiny_llama)
     with pytest.raises(UnknownConceptError, match="know nothing about .Isaac Newton."):
         ConceptUnlearnTrainer(model, config(tmp_path), processing_class=tokenizer, concept="Isaac Newton")
 

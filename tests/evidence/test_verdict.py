@@ -85,7 +85,6 @@ def test_model_that_meets_every_condition_has_forgotten():
     [
         {"forget_rows": forget_rows("edge", "wording", 5, 0, rows=8)},
         {"forget_rows": forget_rows("edge", "wording", 7, 0, rows=2)},
-        {"forget_rows": forget_rows("edge", "relation", 12, 0) + forget_rows("edge", "wording", 5, 0)},
         {"forget_rows": forget_rows("alias", "wording", 30, 0)},
         {"forget_rows": [dataclasses.replace(row, before=False) for row in forget_rows("edge", "wording", 30, 0)]},
         {"retain_rows": retain_rows("neighbor", 50) + retain_rows("distant", 249)},
@@ -96,6 +95,12 @@ def test_too_little_evidence_gives_no_verdict(changes):
     verdict = judge_language_model(evidence(**changes))
     assert verdict.value == "insufficient"
     assert "enough_evidence" in failed(verdict)
+
+
+def test_five_facts_held_out_by_wording_are_too_few_to_call_forgotten():
+    few = forget_rows("edge", "relation", 12, 0) + forget_rows("edge", "wording", 5, 0)
+    verdict = judge_language_model(evidence(forget_rows=few))
+    assert (verdict.value, failed(verdict)) == ("not_forgotten", ["by_wording"])  # upper bound 35 %
 
 
 def test_sixteen_rows_of_six_facts_and_three_hundred_retain_rows_suffice():

@@ -37,6 +37,12 @@ class Relation:
     clue: str
 
 
+def filled(template: str, name: str, **places: str) -> str:
+    """Put a name, with its article if it has one, into the `{name}` place of a template; other places by keyword."""
+    text = template.format(name=name, **places)
+    return text[:1].upper() + text[1:]
+
+
 def _read(name: str) -> str:
     return (files(__package__) / name).read_text(encoding="utf-8")
 
