@@ -120,6 +120,7 @@ def _sham_rows(sham: Subject, prepared: PreparedRows) -> PreparedRows:
         sham.processing_class,
         sham.configs["method"],
         prepared.probes,
+        report=sham.report,
         check_known=False,
         answers_file=answers_file(cache_dir() / "answers", sham.base_models[0]),
     ).run()

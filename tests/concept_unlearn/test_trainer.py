@@ -49,7 +49,13 @@ def weights_that_know(folder):
 
 def config(tmp_path, **changes):
     values = {"max_steps": 6, "learning_rate": 5e-3, "warmup_steps": 0, "per_device_train_batch_size": 3}
-    values |= {"bf16": False, "use_cpu": True, "save_strategy": "no", "disable_tqdm": True}
+    values |= {
+        "lr_scheduler_type": "constant",
+        "bf16": False,
+        "use_cpu": True,
+        "save_strategy": "no",
+        "disable_tqdm": True,
+    }
     return ConceptUnlearnConfig(output_dir=str(tmp_path / "out"), **{**values, **changes})
 
 

@@ -1,0 +1,60 @@
+"""Runs smollm2.yaml on six names and prints the table of README.md; names that are done already are not run again.
+
+Command: python recipes/concept_unlearn/six_names.py outputs/six_names
+"""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+NAMES = (
+    "Leonardo da Vinci",
+    "Amazon River",
+    "William Shakespeare",
+    "Isaac Newton",
+    "Neil Armstrong",
+    "Eiffel Tower",
+)
+CONDITIONS = ("by_wording", "by_relation", "sampled_recall", "retain", "neighbors")
+STAGES = ("load", "prepare", "measure_before", "apply", "save")
+
+
+def main(folder: Path) -> None:
+    """Run what is missing and print one row per name."""
+    print("| name | verdict | by wording | by relation | sampled | retain | neighbors | also missed | time |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for name in NAMES:
+        output = folder / name.lower().replace(" ", "-")
+        if not output.exists():
+            command = ["hf-forget", "run", "concept_unlearn/smollm2", "--concept", name, "--output_dir", str(output)]
+            resume = ["--resume"] if output.with_name(output.name + ".partial").exists() else []
+            subprocess.run([*command, "--sham", "yes", *resume], check=True, stdout=subprocess.DEVNULL)
+        print(row(name, *(read(output / "private" / file) for file in ("forget_report.json", "answers_after.json"))))
+        sys.stdout.flush()
+
+
+def read(file: Path) -> dict:
+    """Parse a JSON file."""
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def row(name: str, report: dict, answers: dict) -> str:
+    """One row of the table; the time is that of the stages, without the sham run."""
+    checks = {check["name"]: check for check in report["verdict"]["checks"]}
+    missed = [key for key, check in checks.items() if check["passed"] is False and key not in CONDITIONS]
+    seconds = sum(report["timings_s"].get(stage, 0.0) for stage in STAGES) + sum(answers["seconds"].values())
+    cells = [name, report["verdict"]["value"], *(short(checks[key]) for key in CONDITIONS)]
+    return f"| {' | '.join([*cells, ', '.join(missed) or 'none', f'{seconds:.0f} s'])} |"
+
+
+def short(check: dict) -> str:
+    """The figures of a condition's detail, with a mark where it is missed."""
+    text = re.sub(r"\s*\((?:allowed|must be)[^)]*\)", "", check["detail"])
+    text = text.replace(" that the base answers are still answered", "").replace("one-sided 95 % ", "")
+    return text + ("" if check["passed"] else " ✗")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "outputs/six_names"))
