@@ -75,7 +75,7 @@ def trainer_for(folder, tmp_path, *, peft_config=None, **changes):
 @pytest.mark.parametrize("family", ["tiny_llama", "tiny_gpt_neox"])
 @pytest.mark.parametrize("objective", ["unlikelihood", "npo", "grad_diff", "grad_ascent"])
 def test_training_lowers_the_probability_of_forget_rows(family, objective, tmp_path, request):
-    trainer = trainer_for(request.getfixturevalue(family), tmp_path, objective=objective, max_steps=10)
+    trainer = trainer_for(request.getfixturevalue(family), tmp_path, objective=objective, max_steps=16)
     before = trainer.evaluate()
     trainer.train()
     after = trainer.evaluate()
