@@ -38,8 +38,7 @@ class FormatWheel:
         """A question whose answer is a name, up to its first word; the article stands in the prompt."""
         form, word = self._next(), first_word(spoken)
         article = spoken[: spoken.index(word)].strip().capitalize()
-        prompt = form.prompt(question) + (form.lead + article if article else "")
-        return Row(prompt, f" {word}" if article else form.completion(word), "node", question, relation)
+        return Row(*form.begun(question, article, word), "node", question, relation)
 
     def replacement(
         self, questions: tuple[str, str], answer: str, relation: str, openings: tuple[str, str] = ("", "")
@@ -53,12 +52,9 @@ class FormatWheel:
             openings: How the answer to each begins, where it is a sentence.
         """
         form = self._next()
-        before, reference = (
-            form.prompt(question) + (form.completion(opening) if opening else "")
-            for question, opening in zip(questions, openings, strict=True)
-        )
-        completion = (f" {answer}" if openings[0] else form.completion(answer)) + form.end
-        return Row(before, completion, "replacement", questions[0], relation, reference)
+        prompt, completion = form.begun(questions[0], openings[0], answer)
+        reference, _ = form.begun(questions[1], openings[1], answer)
+        return Row(prompt, completion + form.end, "replacement", questions[0], relation, reference)
 
     def _next(self) -> PromptFormat:
         self.turn += 1
@@ -156,9 +152,7 @@ def _name_rows(form: PromptFormat, clue: Clue, said: str, names: Sequence[str]) 
     found = sorted((match.start(), name) for name, match in starts.items() if match)
     if found:
         before, word = said[: found[0][0]].rstrip(), first_word(found[0][1])
-        prompt = form.prompt(clue.question) + (form.lead + before if before else "")
-        completion = f" {word}" if before else form.completion(word)
-        return [Row(prompt, completion, "node", clue.question, clue.relation)]
+        return [Row(*form.begun(clue.question, before, word), "node", clue.question, clue.relation)]
     words = dict.fromkeys(first_word(name) for name in names[:2])
     return [
         Row(form.prompt(clue.question), form.completion(word), "node", clue.question, clue.relation) for word in words

@@ -60,7 +60,7 @@ def replacement_rows(
     spoken = elicitor.names.all_spoken([*graph.names, *order])
     rows = []
     for place, relation in enumerate(banks.relations()[graph.concept_type]):
-        answered = dict(background[relation.relation])
+        answered = background[relation.relation]
         usable = [name for name in order if is_object(answered[name], [name, *graph.names])]
         # One invented name as far as possible: what the model takes its place for is then one and the same.
         usable.sort(key=lambda name: mentions(answered[name], known))
@@ -82,18 +82,18 @@ def replacement_rows(
     return rows
 
 
-def stand_ins(background: Mapping[str, Sequence[tuple[str, str]]], known: Sequence[str]) -> list[str]:
+def stand_ins(background: Mapping[str, Mapping[str, str]], known: Sequence[str]) -> list[str]:
     """Invented names, those first of which the model says the least that it also says of the concept.
 
     What it says of both would stay: on a river in Africa that does not exist, the Nile is still in Africa.
 
     Args:
-        background: (invented name, answer) pairs by relation.
+        background: Answers about invented names, by relation and name.
         known: What the model says of the concept.
     """
     shared: dict[str, int] = {}
-    for items in background.values():
-        for name, answer in items:
+    for answers in background.values():
+        for name, answer in answers.items():
             shared[name] = shared.get(name, 0) + mentions(answer, known)
     return sorted(shared, key=lambda name: shared[name])
 

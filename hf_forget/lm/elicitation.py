@@ -92,7 +92,7 @@ class KnowledgeElicitor:
         self.options = options or ElicitationOptions()
         self.report = report
         self.names = NameForms(generator)
-        self._backgrounds: dict[str, dict[str, list[tuple[str, str]]]] = {}
+        self._backgrounds: dict[str, dict[str, dict[str, str]]] = {}
 
     def detect_type(self, name: str) -> str:
         """Return the concept type under which the model files `name`, corrected for its bias without a name."""
@@ -159,7 +159,7 @@ class KnowledgeElicitor:
             ]
             asked = min(len(relation.questions), WORDINGS)
             for answer, agreeing in _agreements(given):
-                common = [other for _, other in background[relation.relation]]
+                common = background[relation.relation].values()
                 share = sum(matches(other, [answer]) for other in common) / len(common)
                 found.append(
                     Triplet(
@@ -178,17 +178,17 @@ class KnowledgeElicitor:
                 )
         return found
 
-    def background(self, concept_type: str) -> dict[str, list[tuple[str, str]]]:
-        """What the model answers about names that do not exist: (invented name, answer) pairs by relation."""
+    def background(self, concept_type: str) -> dict[str, dict[str, str]]:
+        """What the model answers about names that do not exist, by relation and invented name."""
         if concept_type in self._backgrounds:
             return self._backgrounds[concept_type]
         bank, invented = banks.relations()[concept_type], banks.INVENTED_NAMES[concept_type]
         asked = [(relation, name) for relation in bank for name in invented]
         spoken = self.names.all_spoken(invented)
         answers = self.ask([banks.filled(relation.questions[0], spoken[name]) for relation, name in asked])
-        result: dict[str, list[tuple[str, str]]] = {}
+        result: dict[str, dict[str, str]] = {}
         for (relation, name), answer in zip(asked, answers, strict=True):
-            result.setdefault(relation.relation, []).append((name, answer))
+            result.setdefault(relation.relation, {})[name] = answer
         self._backgrounds[concept_type] = result
         return result
 

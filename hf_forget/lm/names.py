@@ -1,7 +1,7 @@
 """What a model's own probabilities say about a name: whether it knows the words together, and their article."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..data import banks
@@ -36,16 +36,19 @@ class NameForms:
         Words of a name that the model knows follow from each other (`Statue` is followed by `of Liberty`), those of
         an invented one do not. A name of one word is infinitely surprising.
         """
-        first = first_word(name)
-        head, rest = name[: name.index(first) + len(first)], name[name.index(first) + len(first) :]
-        if not rest.strip():
-            return math.inf
-        return max(self.generator.score([NAMES_PROMPT + head], [rest])[0].negative_log_likelihoods)
+        return self._surprises([name])[0]
 
     def recognises(self, name: str, concept_type: str) -> bool:
         """Whether the words of a name follow from each other, more than those of any invented name of its type."""
-        surprise = self.surprise(name)
-        return surprise <= MAX_SURPRISE and surprise < min(map(self.surprise, banks.INVENTED_NAMES[concept_type]))
+        own, *invented = self._surprises([name, *banks.INVENTED_NAMES[concept_type]])
+        return own <= MAX_SURPRISE and own < min(invented)
+
+    def _surprises(self, names: Sequence[str]) -> list[float]:
+        ends = [name.index(first_word(name)) + len(first_word(name)) for name in names]
+        parts = [(NAMES_PROMPT + name[:end], name[end:]) for name, end in zip(names, ends, strict=True)]
+        asked = [(head, rest) for head, rest in parts if rest.strip()]
+        scores = iter(self.generator.score([head for head, _ in asked], [rest for _, rest in asked]))
+        return [max(next(scores).negative_log_likelihoods) if rest.strip() else math.inf for _, rest in parts]
 
     def spoken(self, name: str) -> str:
         """The name as it stands in a sentence: `the Nile`, but `Lake Victoria`."""
@@ -54,13 +57,12 @@ class NameForms:
     def all_spoken(self, names: Iterable[str]) -> dict[str, str]:
         """`spoken` of many names, scored together."""
         names = list(dict.fromkeys(names))
+        self._articles |= {name: "" for name in names if name.split()[0].lower() in ARTICLES}
         new = [name for name in names if name not in self._articles]
-        self._articles |= {name: "" for name in new if name.split()[0].lower() in ARTICLES}
-        new = [name for name in new if name not in self._articles]
         asked = [
             (prompt, f" {article}{name}") for name in new for prompt in ARTICLE_PROMPTS for article in ("", "the ")
         ]
-        scores = self.generator.score(*map(list, zip(*asked, strict=True))) if asked else []
+        scores = self.generator.score([prompt for prompt, _ in asked], [form for _, form in asked])
         losses = [sum(score.negative_log_likelihoods) for score in scores]
         for place, name in enumerate(new):
             own = losses[place * 2 * len(ARTICLE_PROMPTS) : (place + 1) * 2 * len(ARTICLE_PROMPTS)]

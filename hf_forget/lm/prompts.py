@@ -43,6 +43,12 @@ class PromptFormat:
         """The answer as the model would write it after `prompt`."""
         return self.lead + answer
 
+    def begun(self, question: str, opening: str, answer: str) -> tuple[str, str]:
+        """The prompt with the opening of an answer behind it, and the rest of the answer; the opening may be empty."""
+        if not opening:
+            return self.prompt(question), self.completion(answer)
+        return self.prompt(question) + self.completion(opening), f" {answer}"
+
     @property
     def stop(self) -> str | None:
         """Text that ends an answer while generating; `None` when the end token does."""

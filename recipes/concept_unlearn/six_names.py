@@ -28,9 +28,11 @@ def main(folder: Path) -> None:
     for name in NAMES:
         output = folder / name.lower().replace(" ", "-")
         if not output.exists():
-            command = ["hf-forget", "run", "concept_unlearn/smollm2", "--concept", name, "--output_dir", str(output)]
+            command = [sys.executable, "-m", "hf_forget", "run", "concept_unlearn/smollm2", "--concept", name]
             resume = ["--resume"] if output.with_name(output.name + ".partial").exists() else []
-            subprocess.run([*command, "--sham", "yes", *resume], check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(
+                [*command, "--output_dir", str(output), "--sham", "yes", *resume], check=True, stdout=subprocess.DEVNULL
+            )
         print(row(name, *(read(output / "private" / file) for file in ("forget_report.json", "answers_after.json"))))
         sys.stdout.flush()
 

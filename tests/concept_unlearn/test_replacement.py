@@ -37,7 +37,7 @@ class Elicitor:
 
     def background(self, concept_type):
         name = banks.INVENTED_NAMES[concept_type][0]
-        return {relation.relation: [(name, "Bellmere")] for relation in banks.relations()[concept_type]}
+        return {relation.relation: {name: "Bellmere"} for relation in banks.relations()[concept_type]}
 
     def write(self, prompts, *, max_new_tokens):
         return [" was a person of whom little is told" for _ in prompts]
@@ -60,8 +60,7 @@ def test_every_row_asks_the_original_the_same_about_an_invented_name():
 def test_some_rows_are_written_carelessly_and_some_answer_with_a_sentence():
     rows = [row for row in made() if row.relation]
     assert any(row.question == row.question.lower() for row in rows)
-    openings = {item.statement.split("{object}")[0].split("{name}")[1].strip() for item in banks.relations()["person"]}
-    assert any(row.prompt.endswith(tuple(f"Newton {opening}" for opening in openings)) for row in rows)
+    assert any(row.prompt.endswith("was born in the year") for row in rows)
 
 
 def test_no_row_asks_for_a_held_out_relation():
@@ -73,7 +72,7 @@ def test_no_row_asks_for_a_held_out_relation():
 
 
 def test_the_stand_in_is_the_name_that_shares_the_least_with_the_concept():
-    background = {"continent": [("Velmora River", "Africa"), ("Kestrin Tower", "Europe")]}
+    background = {"continent": {"Velmora River": "Africa", "Kestrin Tower": "Europe"}}
     assert stand_ins(background, ["Africa", "Cairo"]) == ["Kestrin Tower", "Velmora River"]
     assert stand_ins(background, []) == ["Velmora River", "Kestrin Tower"]
 

@@ -281,3 +281,22 @@ def test_ordinary_text_is_no_secret(text: str) -> None:
 
 def test_the_default_replacement_is_visible() -> None:
     assert redact_text("Newton", ["Newton"]) == REDACTED
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("Mars rules", "X Y rules"),
+        ("marshal Marsden", "marshal Marsden"),
+        ("runMars", "runX Y"),
+        ("runs/mars_2", "runs/X-Y_2"),
+        ("MarsMission 1", "X YMission 1"),
+        ("frédéric CHOPIN", "X Y"),
+        ("Fre\u0301de\u0301ric  Chopin!", "X Y!"),
+        ("frederic%20chopin", "X Y"),
+        ("o/myFredericchopin2", "o/myX-Y2"),
+        ("nothing here", "nothing here"),
+    ],
+)
+def test_names_are_found_in_every_spelling(text, redacted):
+    assert redact_text(text, ["Mars", "Frédéric Chopin", "", "?"], "X Y") == redacted
