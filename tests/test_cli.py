@@ -241,7 +241,11 @@ def test_a_signal_leaves_a_resumable_state_and_no_half_output(recipe, tmp_path, 
     command = [sys.executable, "-c", WITH_TOY, "run", str(recipe)]
     log = tmp_path / "calls.log"
     environment = {**os.environ, "TOY_HANG": "apply"}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    # A shell's background job ignores SIGINT, and so would what it starts.
+    process = subprocess.Popen(
+        command, env=environment, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **pipes
+    )
     wait_for_line("apply", log, process)
     process.send_signal(number)
     _, error = process.communicate(timeout=30)
