@@ -33,10 +33,14 @@ class ConceptUnlearnConfig(TrainingArguments):
             retain rows, beside their divergence of outputs; 0 leaves it out.
         representation_layers (`list[int]`, *optional*): Decoder layers in which hidden states are compared; every
             quarter of the depth and the last but one when not given.
+        edit_weight (`float`, defaults to `20.0`): How much the name counts against one token of other text in the
+            closed-form edit before training; 0 leaves the edit out. Adapters are trained without it.
+        edit_layers (`list[int]`, *optional*): Decoder layers of that edit; all between a fifteenth and a quarter of
+            the depth when not given.
         retain_weight (`float`, defaults to `3.0`): α, weight of the retain term.
         retain_loss (`str`, defaults to `"kl"`): `kl` to the original model, or `nll`.
         retain_per_forget (`float`, defaults to `1.25`): Retain rows that go with each forget row.
-        retain_rows (`int`, defaults to `180`): Retain rows that the model makes for itself.
+        retain_rows (`int`, defaults to `170`): Retain rows that the model makes for itself.
         elicitation_samples (`int`, defaults to `16`): Continuations sampled per free prompt while eliciting.
         use_all_facts (`bool`, defaults to `False`): Train on every relation and make no held-out claim.
         held_out_share (`float`, defaults to `0.5`): Share of the relations kept for probing where no curated probe
@@ -73,12 +77,16 @@ class ConceptUnlearnConfig(TrainingArguments):
     representation_layers: list[int] | None = field(
         default=None, metadata={"help": "Decoder layers in which hidden states are compared."}
     )
+    edit_weight: float = field(
+        default=20.0, metadata={"help": "How much the name counts in the closed-form edit before training; 0: no edit."}
+    )
+    edit_layers: list[int] | None = field(default=None, metadata={"help": "Decoder layers of the closed-form edit."})
     retain_weight: float = field(default=3.0, metadata={"help": "Weight of the retain term (α)."})
     retain_loss: Literal["kl", "nll"] = field(
         default="kl", metadata={"help": "Retain term: kl to the original model, or nll."}
     )
     retain_per_forget: float = field(default=1.25, metadata={"help": "Retain rows that go with each forget row."})
-    retain_rows: int = field(default=180, metadata={"help": "Retain rows that the model makes for itself."})
+    retain_rows: int = field(default=170, metadata={"help": "Retain rows that the model makes for itself."})
     elicitation_samples: int = field(
         default=16, metadata={"help": "Continuations sampled per free prompt while eliciting."}
     )
@@ -97,16 +105,16 @@ class ConceptUnlearnConfig(TrainingArguments):
     bf16: bool | None = field(
         default=None, metadata={"help": "bf16 autocast; if not given, on where the hardware makes it fast."}
     )
-    learning_rate: float = field(default=9e-5, metadata={"help": "Peak learning rate."})
+    learning_rate: float = field(default=4e-5, metadata={"help": "Peak learning rate."})
     per_device_train_batch_size: int = field(default=8, metadata={"help": "Forget rows per step and device."})
-    max_steps: int = field(default=20, metadata={"help": "Number of optimizer steps."})
+    max_steps: int = field(default=16, metadata={"help": "Number of optimizer steps."})
     weight_decay: float = field(default=0.0, metadata={"help": "Weight decay."})
     lr_scheduler_type: str = field(default="linear", metadata={"help": "Learning rate schedule."})
     warmup_steps: float = field(default=2, metadata={"help": "Steps, or share of steps, of linear warm-up."})
     optim: str = field(default="adamw_torch_fused", metadata={"help": "Optimizer."})
     logging_steps: float = field(default=5, metadata={"help": "Steps between two log lines."})
     save_strategy: str = field(default="steps", metadata={"help": "When checkpoints are written."})
-    save_steps: float = field(default=10, metadata={"help": "Steps between two checkpoints."})
+    save_steps: float = field(default=8, metadata={"help": "Steps between two checkpoints."})
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept."})
     report_to: str | list[str] | None = field(default="none", metadata={"help": "Where metrics are reported."})
 
@@ -132,7 +140,7 @@ class ConceptUnlearnConfig(TrainingArguments):
         get_objective(self.objective)
 
     def _check_numbers(self) -> None:
-        weights = ("edge", "node", "explanation", "replacement", "representation", "retain")
+        weights = ("edge", "node", "explanation", "replacement", "representation", "edit", "retain")
         for name in (f"{weight}_weight" for weight in weights):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} is {getattr(self, name)}; it must not be negative")

@@ -18,12 +18,14 @@ from ..lm.representation import chosen_layers, state_distance
 from ..lm.rows import PairSampler, Row, RowCollator, RowDataset, rows_from
 from ..trainer import ForgetTrainer, causal_lm_from, tokenizer_for, with_adapter
 from .concept_unlearn_config import ConceptUnlearnConfig
+from .name_edit import edit_name_states
 from .preparation import ConceptPreparation
 
 REFERENCE_BATCH = 32
 RETAIN_EVAL_ROWS = 24
-# Of seventeen forget rows eight are replacements, four ask for an attribute, four for the name, and one explains.
-KIND_SHARES = {"edge": 2.0, "node": 2.0, "replacement": 4.0, "explanation": 0.5}
+COMPARED_KINDS = ("retain", "replacement")
+# Of fifteen forget rows eight ask for the name, four are replacements, two ask for an attribute, and one explains.
+KIND_SHARES = {"edge": 1.0, "node": 4.0, "replacement": 2.0, "explanation": 0.5}
 
 
 class ConceptUnlearnTrainer(ForgetTrainer):
@@ -102,8 +104,8 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         model = with_adapter(model, peft_config)
         self.objective = get_objective(args.objective)
         self.beta = args.beta if args.beta is not None else self.objective.default_beta
-        if not self.objective.uses_retain:
-            retain = []
+        self._contexts = [row.completion for row in retain if row.kind == "context"]
+        retain = [row for row in retain if row.kind != "context"] if self.objective.uses_retain else []
         kept = retain[-RETAIN_EVAL_ROWS:] if len(retain) >= 2 * RETAIN_EVAL_ROWS else []
         retain = retain[: len(retain) - len(kept)]
         args = copy.copy(args)
@@ -121,6 +123,8 @@ class ConceptUnlearnTrainer(ForgetTrainer):
             optimizer_cls_and_kwargs=optimizer_cls_and_kwargs,
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
         )
+        # For each layer of the closed-form edit, how far the name's states still are from the invented name's.
+        self.edit_distances: dict[int, float] = {}
         self._references: dict[RowDataset, list[Tensor]] = {}
         # The original model's hidden states in the compared layers, for the training rows that are compared.
         self._layers = chosen_layers(model, args.representation_layers) if args.representation_weight else []
@@ -128,12 +132,31 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         self._state_scale: Tensor | None = None
         self._reference_head: Callable[[Tensor], Tensor] | None = None
 
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Train as `transformers.Trainer.train` does, after the original model has been heard on all rows."""
+    def train(self, resume_from_checkpoint: Any = None, **kwargs: Any) -> Any:
+        """Train as `transformers.Trainer.train` does, after the original model has been heard on all rows and the
+        name has been edited in closed form."""
         self._hear_original(self.train_dataset)
         if self.eval_dataset is not None:
             self._hear_original(self.eval_dataset)
-        return super().train(*args, **kwargs)
+        if not resume_from_checkpoint:
+            self._edit_name()
+        return super().train(resume_from_checkpoint, **kwargs)
+
+    def _edit_name(self) -> None:
+        """Change the name's hidden states in closed form, where all weights are trained."""
+        pairs = [row for row in self.train_dataset.rows if row.kind == "replacement"]
+        if not (self.args.edit_weight and self._contexts and pairs) or isinstance(self.model, PeftModel):
+            return
+        self.edit_distances = edit_name_states(
+            self.model,
+            self.processing_class,
+            pairs,
+            self._contexts,
+            weight=self.args.edit_weight,
+            layers=self.args.edit_layers,
+            max_length=self.args.row_length,
+            precision=self.compute_loss_context_manager,
+        )
 
     def compute_loss(
         self,
@@ -211,7 +234,7 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         self, dataset: RowDataset, tokens: LabelledTokens, row_index: Tensor, rows: Sequence[Row]
     ) -> Tensor:
         """The loss of each row by its kind, shape `(rows,)`."""
-        kept_rows = torch.tensor([row.kind in ("retain", "replacement") for row in rows], device=tokens.rows.device)
+        kept_rows = torch.tensor([row.kind in COMPARED_KINDS for row in rows], device=tokens.rows.device)
         kept = kept_rows[tokens.rows]
         nll = self.args.retain_loss == "nll"
         losses = torch.zeros(len(rows), device=tokens.logits.device)
@@ -268,21 +291,33 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         if dataset in self._references:
             return
         found: dict[int, Tensor] = {}
-        kept = {row: count for row, count in enumerate(dataset.compared) if count and dataset is self.train_dataset}
+        training = dataset is self.train_dataset
+        kept = {row: count for row, count in enumerate(dataset.compared) if count and training}
+        heard = range(len(dataset.rows))
+        if training and not self.objective.needs_reference:
+            heard = [row for row in heard if dataset.rows[row].kind in COMPARED_KINDS]
         model = self.model
         adapter_off = model.disable_adapter() if isinstance(model, PeftModel) else contextlib.nullcontext()
         if self._reference_head is None:
             self._reference_head = frozen_head(model)
         with adapter_off:
             layers = self._layers if kept else ()
-            for part, (tokens, hidden, states) in self._heard(model, dataset, dataset.reference_examples, layers):
+            examples = [dataset.reference_examples[row] for row in heard]
+            for part, (tokens, hidden, states) in self._heard(model, dataset, examples, layers):
+                part = [heard[place] for place in part]
                 found |= {row: hidden[tokens.rows == place].float() for place, row in enumerate(part)}
                 self._reference_states |= {
                     row: own[:, -kept[row] :].float().clone()
                     for row, own in zip(part, states, strict=bool(states))
                     if row in kept
                 }
-        self._references[dataset] = [found[row] for row in range(len(dataset.rows))]
+        # Rows that are compared with nothing leave their places empty.
+        lengths = [sum(label >= 0 for label in example["labels"]) for example in dataset.examples]
+        empty = next(iter(found.values()), torch.zeros(0, 1, device=self.model.device))[:0]
+        self._references[dataset] = [
+            found[row] if row in found else empty.new_zeros(length, empty.shape[1])
+            for row, length in enumerate(lengths)
+        ]
         if kept and self._reference_states:
             together = torch.cat(list(self._reference_states.values()), dim=1)
             self._state_scale = together.std(1, keepdim=True).clamp(min=1e-6)

@@ -9,12 +9,14 @@ from random import Random
 
 from ..data import banks
 from ..evidence.matching import mentions
-from ..lm.elicitation_prompts import CLUE_QUESTIONS
 from ..lm.knowledge import Clue, KnowledgeGraph, Triplet
 from ..lm.names import first_word
 from ..lm.prompts import PromptFormat
 from ..lm.rows import Row
 from .held_out import HeldOut
+
+MAX_NODE_ROWS = 96
+NAME_OPENINGS = ("", "It is", "That would be", "The name is", "They mean")
 
 
 class FormatWheel:
@@ -34,11 +36,9 @@ class FormatWheel:
         completion = form.completion(answer) + (form.end if kind == "retain" else "")
         return Row(form.prompt(question), completion, kind, question, relation)
 
-    def named(self, question: str, spoken: str, *, relation: str = "") -> Row:
-        """A question whose answer is a name, up to its first word; the article stands in the prompt."""
-        form, word = self._next(), first_word(spoken)
-        article = spoken[: spoken.index(word)].strip().capitalize()
-        return Row(*form.begun(question, article, word), "node", question, relation)
+    def opened(self, question: str, opening: str, word: str, *, relation: str = "") -> Row:
+        """A question whose answer begins with an opening, and goes on with the first word of a name."""
+        return Row(*self._next().begun(question, opening, word), "node", question, relation)
 
     def replacement(
         self, questions: tuple[str, str], answer: str, relation: str, openings: tuple[str, str] = ("", "")
@@ -131,32 +131,25 @@ def node_rows(graph: KnowledgeGraph, wheel: FormatWheel, held_out: HeldOut) -> l
     The rest of a name follows from its first word with near certainty; a loss on it would teach the model to end the
     name in another way, not to keep from saying it.
     """
-    clues = [clue for clue in graph.clues if not held_out.drops_node(clue.relation, clue.question)]
     rows = []
-    for clue in clues:
-        for form in wheel.formats:
-            said = clue.answers.get(form.name, "")
-            rows += _name_rows(form, clue, said, graph.names)
-    pairs = [triplet for triplet in graph.known if triplet.clue and not mentions(triplet.clue, graph.names)]
-    pairs = [triplet for triplet in pairs if not held_out.drops_node(triplet.relation, triplet.clue)]
-    wording = CLUE_QUESTIONS[graph.concept_type][1]
-    for first, second in zip(pairs, pairs[1:], strict=False):
-        question = wording.format(clue=f"{first.clue} and {second.clue}")
-        rows.append(wheel.named(question, graph.spoken, relation=first.relation))
-    return rows
+    for clue in graph.clues:
+        if clue.answers and not held_out.drops_node(clue.relation, clue.question):
+            said = [(form, clue.answers[form.name]) for form in wheel.formats if form.name in clue.answers]
+            rows += [_name_row(form, clue, text, graph.names) for form, text in said]
+            # Once one name is less likely another one is said, or in another sentence.
+            for name in graph.names[:2]:
+                opening = NAME_OPENINGS[len(rows) % len(NAME_OPENINGS)]
+                rows.append(wheel.opened(clue.question, opening, first_word(name), relation=clue.relation))
+    return rows[:MAX_NODE_ROWS]
 
 
-def _name_rows(form: PromptFormat, clue: Clue, said: str, names: Sequence[str]) -> list[Row]:
-    """One row where the model's own answer begins a name, or one per name at the start of the answer."""
-    starts = {name: re.search(rf"\b{re.escape(name)}\b", said) for name in names}
-    found = sorted((match.start(), name) for name, match in starts.items() if match)
-    if found:
-        before, word = said[: found[0][0]].rstrip(), first_word(found[0][1])
-        return [Row(*form.begun(clue.question, before, word), "node", clue.question, clue.relation)]
-    words = dict.fromkeys(first_word(name) for name in names[:2])
-    return [
-        Row(form.prompt(clue.question), form.completion(word), "node", clue.question, clue.relation) for word in words
-    ]
+def _name_row(form: PromptFormat, clue: Clue, said: str, names: Sequence[str]) -> Row:
+    """A row whose loss lies where the model's own answer begins a name."""
+    found = [(match.start(), name) for name in names if (match := re.search(rf"\b{re.escape(name)}\b", said))]
+    start, name = min(found, default=(0, names[0]))
+    return Row(
+        *form.begun(clue.question, said[:start].rstrip(), first_word(name)), "node", clue.question, clue.relation
+    )
 
 
 def explanation_rows(graph: KnowledgeGraph, held_out: HeldOut) -> list[Row]:

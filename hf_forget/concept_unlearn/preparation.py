@@ -20,7 +20,7 @@ from .concept_unlearn_config import ConceptUnlearnConfig
 from .conversion import forget_rows
 from .held_out import HeldOut, as_trained, split_relations
 from .replacement import replacement_rows
-from .retain import retain_rows
+from .retain import context_rows, retain_rows
 
 VALIDATION_ROWS = 24
 MIN_CLUES = 2
@@ -35,7 +35,7 @@ class PreparedRows:
     Args:
         graph: What the model knows about the concept.
         forget: Rows to forget and replacement rows.
-        retain: Rows to keep.
+        retain: Rows to keep, and texts of kind `context` for the closed-form edit.
         validation: Rows that share no fact with the probes, for early stopping.
         probes: What is asked before and after.
     """
@@ -99,6 +99,8 @@ class ConceptPreparation:
             probes = as_trained(probes, rows)
         self.report("asking about other names, to be kept")
         retain = retain_rows(graph, elicitor, training, probes, num_rows=self.args.retain_rows, seed=self.args.seed)
+        if self.args.edit_weight:
+            retain += context_rows(graph, retain, probes, seed=self.args.seed)
         prepared = PreparedRows(graph, rows, retain, validation, probes)
         self._save(prepared)
         return prepared
@@ -114,7 +116,7 @@ class ConceptPreparation:
         concept = str(self.args.concept)
         known_type = self.args.concept_type or (self.probes.type if self.probes else None) or None
         graph = elicitor.elicit(concept, concept_aliases(concept, self.args.aliases, self.probes), known_type)
-        known = len(graph.clues) >= MIN_CLUES or elicitor.names.recognises(concept, graph.concept_type)
+        known = len(graph.answered_clues) >= MIN_CLUES or elicitor.names.recognises(concept, graph.concept_type)
         if self.check_known and not self.args.force and not known:
             raise UnknownConceptError(unknown_message(graph))
         return graph
@@ -179,14 +181,14 @@ def elicited_probes(graph: KnowledgeGraph, held_out_share: float) -> ProbeSet:
     """
     bank = {relation.relation: relation for relation in banks.relations()[graph.concept_type]}
     known = [triplet for triplet in graph.known if triplet.relation in bank]
-    relations = [triplet.relation for triplet in known] + [clue.relation for clue in graph.clues]
+    relations = [triplet.relation for triplet in known] + [clue.relation for clue in graph.answered_clues]
     held = split_relations(relations, held_out_share)
     answers: dict[str, list[str]] = {}
     for triplet in known:
         answers.setdefault(triplet.relation, []).append(triplet.object)
     edges = {name: [banks.filled(text, graph.spoken) for text in bank[name].questions[-2:]] for name in answers}
     nodes: dict[str, list[str]] = {}
-    for clue in graph.clues:
+    for clue in graph.answered_clues:
         nodes.setdefault(clue.relation, []).append(clue.question)
     items: list[tuple[Literal["edge", "node"], str, list[str], list[str]]]
     items = [("edge", name, texts, answers[name]) for name, texts in edges.items()]

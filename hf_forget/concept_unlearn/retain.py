@@ -10,6 +10,7 @@ from random import Random
 from ..data import banks
 from ..evidence.matching import mentions, normalise
 from ..evidence.probes import ProbeSet
+from ..lm.clues import names_of_a_kind, quiz_questions
 from ..lm.elicitation import KnowledgeElicitor
 from ..lm.elicitation_prompts import CLUE_QUESTIONS
 from ..lm.knowledge import KnowledgeGraph
@@ -17,12 +18,17 @@ from ..lm.prompts import PromptFormat
 from ..lm.rows import Row
 from .conversion import FormatWheel
 
-QUESTION_SHARE = 0.5
+QUESTION_SHARE = 0.4
 GENERAL_SHARE = 0.25
-CLUE_SHARE = 0.15
+CLUE_SHARE = 0.1
+KIND_SHARE = 0.2
 TEXT_SHARE = 0.04
 OTHER_TYPES_SHARE = 0.2
 QUESTIONS_PER_NAME = 2
+KIND_NAMES = 20
+KIND_QUESTIONS = 3
+CONTEXTS_PER_NAME = 2
+OTHER_CONTEXTS = 240
 # Relations whose objects lead back to the name.
 TELLING_RELATIONS = frozenset(
     [
@@ -85,9 +91,14 @@ def retain_rows(
     everyday = random.sample(everyday, min(round(num_rows * GENERAL_SHARE), len(everyday)))
     questions = [*(item.question for item in asked), *everyday]
     answers = elicitor.ask(questions)
-    rows = [wheel.row(text, answer, kind="retain") for text, answer in zip(questions, answers, strict=True) if answer]
+    rows = [
+        wheel.row(text, answer, kind="retain")
+        for text, answer in zip(questions, answers, strict=True)
+        if told(text, answer)
+    ]
     answers = answers[: len(asked)]
     rows += _clue_rows(graph, elicitor, wheel, asked, answers, round(num_rows * CLUE_SHARE), random)
+    rows += _kind_rows(graph, elicitor, wheel, probes, round(num_rows * KIND_SHARE))
     texts = random.sample(banks.general_text()[:-24], min(round(num_rows * TEXT_SHARE), len(banks.general_text()) - 24))
     rows += [Row("", _opening(text), "retain", text) for text in texts]
     free = [form for form in formats if form.name == "chat"] or list(formats)
@@ -98,6 +109,33 @@ def retain_rows(
     rows = [row for row in rows if not mentions(f"{row.question} {row.completion}", graph.names)]
     random.shuffle(rows)
     return rows
+
+
+def context_rows(graph: KnowledgeGraph, retain: Sequence[Row], probes: ProbeSet, *, seed: int = 0) -> list[Row]:
+    """Texts whose hidden states stay as they are when the name is edited: other names in questions, general text.
+
+    Args:
+        graph: The concept, whose names must not occur.
+        retain: The retain rows, which count, too.
+        probes: Reported probes; no text speaks of their neighbors.
+        seed: Seed of the choice.
+    """
+    random, bank = Random(seed), banks.relations()
+    names = _other_names(graph, probes)
+    same = [item for item in names if item[1] == graph.concept_type] * CONTEXTS_PER_NAME
+    others = [item for item in names if item[1] != graph.concept_type]
+    texts = [
+        f"Question: {banks.filled(random.choice(random.choice(bank[kind]).questions), name)}\nAnswer:"
+        for name, kind in [*same, *random.sample(others, min(OTHER_CONTEXTS, len(others)))]
+    ]
+    texts += banks.general_text()[:-24]
+    texts += [row.prompt.rpartition("\n\n")[2] + row.completion for row in retain]
+    return [Row("", text, "context", text) for text in texts if not mentions(text, graph.names)]
+
+
+def told(question: str, answer: str) -> bool:
+    """Whether an answer says more than the question; rows that only repeat it would teach the model to do so."""
+    return bool(normalise(answer)) and not mentions(question, [answer])
 
 
 def _opening(text: str) -> str:
@@ -122,13 +160,7 @@ def _questions(
 
 
 def _chosen_names(graph: KnowledgeGraph, probes: ProbeSet, count: int, random: Random) -> list[tuple[str, str]]:
-    neighbors = [probe.name for probe in probes.by_group("neighbor") if probe.name]
-    usable = [
-        (name, kind)
-        for kind, names in banks.names().items()
-        for name in names
-        if not mentions(name, graph.names[:1]) and not mentions(graph.concept, [name]) and name not in neighbors
-    ]
+    usable = _other_names(graph, probes)
     objects = [triplet.object for triplet in graph.known]
     words = {word for name in graph.names for word in normalise(name).split() if len(word) > 3}
     near = [item for item in usable if words & set(normalise(item[0]).split()) or mentions(item[0], objects)]
@@ -139,6 +171,37 @@ def _chosen_names(graph: KnowledgeGraph, probes: ProbeSet, count: int, random: R
     rest = count - len(head)
     others = random.sample(other, min(round(rest * OTHER_TYPES_SHARE), len(other)))
     return list(dict.fromkeys([*head, *others, *same]))[:count]
+
+
+def _kind_rows(
+    graph: KnowledgeGraph, elicitor: KnowledgeElicitor, wheel: FormatWheel, probes: ProbeSet, count: int
+) -> list[Row]:
+    """Questions that ask for other names of the concept's kind, as the model writes and answers them."""
+    reported = [probe.name for probe in probes.by_group("neighbor") if probe.name]
+    names = [name for name in names_of_a_kind(elicitor, graph, times=1) if not mentions(name, reported)]
+    wanted = [(name, f"Which {kind}") for name in names[:KIND_NAMES] for kind in graph.kinds]
+    asked = {normalise(probe.question) for probe in probes.retain}
+    questions = quiz_questions(elicitor, wanted, times=KIND_QUESTIONS) if wanted else []
+    questions = [text for text in questions if normalise(text) not in asked and not mentions(text, graph.names)]
+    pairs = zip(questions, elicitor.ask(questions), strict=True) if questions else ()
+    # Questions about other names that this model answers with the concept are none of the kind.
+    usable = [
+        (text, answer)
+        for text, answer in pairs
+        if told(text, answer) and not mentions(answer, [*graph.names, *reported])
+    ]
+    return [wheel.row(text, answer, kind="retain") for text, answer in usable[:count]]
+
+
+def _other_names(graph: KnowledgeGraph, probes: ProbeSet) -> list[tuple[str, str]]:
+    """Names of the bank, with their type, that are neither the concept nor a neighbor that is reported on."""
+    neighbors = {probe.name for probe in probes.by_group("neighbor") if probe.name}
+    return [
+        (name, kind)
+        for kind, names in banks.names().items()
+        for name in names
+        if not mentions(name, graph.names[:1]) and not mentions(graph.concept, [name]) and name not in neighbors
+    ]
 
 
 def _clue_rows(
@@ -160,7 +223,7 @@ def _clue_rows(
     usable = [
         (not mentions(answer, [name]), question, answer)
         for (question, name), answer in zip(written, said, strict=True)
-        if answer and not mentions(answer, graph.names)
+        if told(question, answer) and not mentions(answer, graph.names)
     ]
     usable.sort(key=lambda item: item[0])
     return [wheel.row(question, answer, kind="retain") for _, question, answer in usable[:count]]

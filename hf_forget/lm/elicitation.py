@@ -12,27 +12,14 @@ from dataclasses import dataclass
 
 from ..data import banks
 from ..evidence.matching import first_answer, matches, mentions, normalise
-from .elicitation_prompts import (
-    CLUE_QUESTIONS,
-    DEFAULT_QUESTION_WORDS,
-    DEFAULT_REVERSE_STARTS,
-    EXPLANATION_PROMPTS,
-    QUESTION_WORDS,
-    QUIZ_PROMPT,
-    REVERSE_QUIZ_PROMPT,
-    REVERSE_STARTS,
-    TRIPLET_PROMPT,
-    TYPE_PROMPT,
-    statement_starts,
-)
+from .clues import find_clues, kinds_of
+from .elicitation_prompts import EXPLANATION_PROMPTS, QUIZ_PROMPT, TRIPLET_PROMPT, TYPE_PROMPT
 from .generation import TextGenerator
-from .knowledge import Clue, KnowledgeGraph, Triplet, TripletSource
+from .knowledge import KnowledgeGraph, Triplet, TripletSource
 from .names import NameForms
 from .prompts import PromptFormat
 
-MAX_PREDICATE_WORDS = 18
 MAX_OBJECT_WORDS = 6
-MAX_CLUE_QUESTIONS = 48
 WORDINGS = 2
 
 
@@ -117,8 +104,9 @@ class KnowledgeElicitor:
         own_words = [*self._from_quiz(graph), *self._from_triplets(graph)]
         graph.triplets = merge_triplets([*self._from_relations(graph), *self._validate(graph, own_words)])
         self.report(f"{len(graph.known)} of {len(graph.triplets)} answers are specific to {concept}")
-        graph.clues = self._clues(graph)
-        self.report(f"{len(graph.clues)} questions lead to {concept}")
+        graph.kinds = kinds_of(self, graph)
+        graph.clues = find_clues(self, graph)
+        self.report(f"{len(graph.answered_clues)} questions lead to {concept}")
         graph.explanations = self._explanations(graph.spoken)
         return graph
 
@@ -194,7 +182,7 @@ class KnowledgeElicitor:
 
     def _from_quiz(self, graph: KnowledgeGraph) -> list[_Claim]:
         """Quiz questions that the model writes about the topic, with its own answers."""
-        texts = self._sample([QUIZ_PROMPT.format(name=graph.concept)], max_new_tokens=26, stop="\n\n")[0]
+        texts = self.sample([QUIZ_PROMPT.format(name=graph.concept)], max_new_tokens=26, stop="\n\n")[0]
         written: dict[str, str] = {}
         for text in texts:
             found = re.match(r"\s*(.+\?)\s*\nAnswer:\s*(.+)", text)
@@ -204,7 +192,7 @@ class KnowledgeElicitor:
 
     def _from_triplets(self, graph: KnowledgeGraph) -> list[_Claim]:
         """Triplets in the model's own words, parsed strictly, to be asked again as open statements."""
-        texts = self._sample([TRIPLET_PROMPT.format(name=graph.concept)], max_new_tokens=16, stop=")")[0]
+        texts = self.sample([TRIPLET_PROMPT.format(name=graph.concept)], max_new_tokens=16, stop=")")[0]
         written: dict[tuple[str, str], str] = {}
         for text in texts:
             parts = [part.strip() for part in text.split(";")]
@@ -249,51 +237,6 @@ class KnowledgeElicitor:
             )
         return found
 
-    def _clues(self, graph: KnowledgeGraph) -> list[Clue]:
-        """Questions built from known triplets or written by the model, kept where the concept is the answer."""
-        wordings = CLUE_QUESTIONS[graph.concept_type]
-        written = {
-            wording.format(clue=triplet.clue): triplet.relation
-            for triplet in graph.known
-            if triplet.clue and not mentions(triplet.clue, graph.names)
-            for wording in wordings
-        }
-        written |= dict.fromkeys([*self._stated_clues(graph), *self._reverse_quiz(graph)], "own_words")
-        # Those in the model's own words come last, and are the ones that lead to the concept most often.
-        questions = list(written)[-MAX_CLUE_QUESTIONS:]
-        answers = [self.ask(questions, form) for form in self.formats] if questions else []
-        clues = []
-        for index, question in enumerate(questions):
-            said = {
-                form.name: answer[index]
-                for form, answer in zip(self.formats, answers, strict=True)
-                if mentions(answer[index], graph.names)
-            }
-            if said:
-                clues.append(Clue(question, written[question], len(said), len(answers), said))
-        return clues
-
-    def _stated_clues(self, graph: KnowledgeGraph) -> list[str]:
-        """Sentences that the model writes about the concept, turned into questions that ask for it."""
-        starts = statement_starts(graph.concept_type)
-        words = QUESTION_WORDS.get(graph.concept_type, DEFAULT_QUESTION_WORDS)
-        prompts = [banks.filled(f"{{name}} {start}", graph.spoken) for start in starts]
-        questions = []
-        for start, texts in zip(starts, self._sample(prompts, max_new_tokens=20, stop="\n"), strict=True):
-            for index, text in enumerate(texts):
-                predicate = f"{start} {first_answer(text).rstrip('.').strip()}"
-                if 3 <= len(predicate.split()) <= MAX_PREDICATE_WORDS and not mentions(predicate, graph.names):
-                    questions.append(f"{words[index % len(words)]} {predicate}?")
-        return questions
-
-    def _reverse_quiz(self, graph: KnowledgeGraph) -> list[str]:
-        """Quiz questions that the model writes for the concept as the answer."""
-        starts = REVERSE_STARTS.get(graph.concept_type, DEFAULT_REVERSE_STARTS)
-        prompts = [REVERSE_QUIZ_PROMPT.format(name=graph.concept, start=start) for start in starts]
-        outputs = self._sample(prompts, max_new_tokens=20, stop="\n")
-        written = [start + text.rstrip() for start, texts in zip(starts, outputs, strict=True) for text in texts]
-        return [text for text in written if text.endswith("?") and not mentions(text, graph.names)]
-
     def _explanations(self, spoken: str) -> list[str]:
         """Paragraphs in the model's own words, cut after the last whole sentence."""
         form = self.formats[-1]
@@ -309,12 +252,12 @@ class KnowledgeElicitor:
         )
         return [text for group in outputs for text in map(whole_sentences, group) if len(text.split()) >= 8]
 
-    def _sample(self, prompts: Sequence[str], *, max_new_tokens: int, stop: str) -> list[list[str]]:
-        """Sample `num_samples` continuations, shared out among the prompts."""
+    def sample(self, prompts: Sequence[str], *, max_new_tokens: int, stop: str, times: int = 1) -> list[list[str]]:
+        """Sample `times` times `num_samples` continuations, shared out among the prompts."""
         return self.generator.generate(
             prompts,
             max_new_tokens=max_new_tokens,
-            num_samples=-(-self.options.num_samples // len(prompts)),
+            num_samples=-(-times * self.options.num_samples // len(prompts)),
             temperature=self.options.temperature,
             top_p=self.options.top_p,
             seed=self.options.seed,

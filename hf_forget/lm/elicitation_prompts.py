@@ -17,6 +17,14 @@ TRIPLET_PROMPT = (
     "(Helen Keller; was taught by; Anne Sullivan)\n"
     "(Big Ben; stands in; London)\n(Big Ben; is a; clock tower)\n({name};"
 )
+KIND_PROMPT = (
+    "Mars is a planet.\nHelen Keller was a writer.\nBig Ben is a clock tower.\nThe Red Cross is a charity.\n{name} is a"
+)
+KIND_NAMES_PROMPT = (
+    "Examples of a planet: Mars, Venus, Jupiter, Saturn, Neptune\n"
+    "Examples of a writer: Helen Keller, Agatha Christie, Jane Austen, Jack London\n"
+    "Examples of a {kind}: {name},"
+)
 TYPE_PROMPT = (
     "Helen Keller: person\nMississippi: place\nOliver Twist: work\nBattle of Hastings: event\nRed Cross: organization\n"
     "Telephone: thing\nSamsung: organization\nBeethoven: person\nSwan Lake: work\nOxygen: thing\nKyoto: place\n"

@@ -42,14 +42,15 @@ class Triplet:
 
 @dataclass
 class Clue:
-    """One question that the model answers with the concept itself.
+    """One question that leads the model to the concept.
 
     Args:
         question: The question; it does not name the concept.
         relation: The relation that it was built from, or `own_words`.
         answered: In how many prompt formats the concept was the answer.
         asked: Number of prompt formats.
-        answers: What the model said, by prompt format, where it named the concept.
+        answers: What the model said, by prompt format, where it named the concept; the name alone where it did not,
+            but is likely to.
     """
 
     question: str
@@ -71,6 +72,7 @@ class KnowledgeGraph:
         clues: Questions whose answer is the concept.
         explanations: Paragraphs about the concept.
         spoken: The concept as it stands in a sentence, with its article if it has one: `the Nile`.
+        kinds: What the model calls the concept, such as `river`.
 
     The source is arXiv 2509.15621, section 3: the model's knowledge as a graph, elicited by prompting the model.
     """
@@ -82,6 +84,7 @@ class KnowledgeGraph:
     clues: list[Clue] = field(default_factory=list)
     explanations: list[str] = field(default_factory=list)
     spoken: str = ""
+    kinds: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.spoken = self.spoken or self.concept
@@ -95,6 +98,11 @@ class KnowledgeGraph:
     def known(self) -> list[Triplet]:
         """The validated triplets."""
         return [triplet for triplet in self.triplets if triplet.validated]
+
+    @property
+    def answered_clues(self) -> list[Clue]:
+        """The clues that the model answers with the concept."""
+        return [clue for clue in self.clues if clue.answered]
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form."""

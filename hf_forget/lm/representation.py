@@ -77,3 +77,45 @@ def state_distance(states: "Tensor", reference: "Tensor", scale: "Tensor") -> "T
             very large activations do not decide alone.
     """
     return ((states.float() - reference) / scale).square().mean()
+
+
+def mlp_output(layer: "nn.Module") -> Any:
+    """Return the linear module that writes a decoder layer's MLP into the residual stream.
+
+    Raises:
+        InputError: If the layer has no linear module that narrows, as with mixtures of experts.
+    """
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    narrowing = []
+    for module in layer.modules():
+        if isinstance(module, nn.Linear | Conv1D):
+            width_in, width_out = module.weight.shape if isinstance(module, Conv1D) else module.weight.shape[::-1]
+            if width_in > width_out:
+                narrowing.append(module)
+    if not narrowing:
+        raise InputError(f"{type(layer).__name__} has no MLP with a linear output; set edit_weight to 0 to train it")
+    return narrowing[-1]
+
+
+class _Reached(Exception):
+    """Ends a forward pass at the last layer that is needed."""
+
+
+def run_to_layer(model: Any, input_ids: "Tensor", attention_mask: "Tensor", layer: int) -> "Tensor":
+    """Run the model up to a decoder layer and return that layer's output, shape `(rows, length, hidden)`."""
+    seen: list[Tensor] = []
+
+    def stop(_: Any, __: Any, output: Any) -> None:
+        seen.append(output[0] if isinstance(output, tuple) else output)
+        raise _Reached
+
+    handle = decoder_layers(model)[layer].register_forward_hook(stop)
+    try:
+        model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+    except _Reached:
+        pass
+    finally:
+        handle.remove()
+    return seen[0]

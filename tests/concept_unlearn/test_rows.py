@@ -1,8 +1,10 @@
 """From a knowledge graph to forget rows, and what is held out."""
 
+import dataclasses
+
 import pytest
 
-from hf_forget.concept_unlearn.conversion import FormatWheel, forget_rows
+from hf_forget.concept_unlearn.conversion import forget_rows
 from hf_forget.concept_unlearn.held_out import HeldOut, as_trained, split_relations
 from hf_forget.concept_unlearn.preparation import concept_aliases, elicited_probes, split_validation
 from hf_forget.errors import InputError
@@ -58,11 +60,13 @@ def test_unvalidated_triplets_are_not_trained():
     assert not any("pear" in row.completion for row in rows())
 
 
-def test_node_rows_begin_the_name_where_the_model_begins_it():
-    node = [row for row in rows() if row.kind == "node"]
-    assert [(row.prompt, row.completion) for row in node] == [
-        ("Question: Who described gravity?\nAnswer: It was", " Isaac")
-    ]
+def test_node_rows_begin_the_name_where_the_model_begins_it_and_name_it_otherwise():
+    node = {(row.prompt, row.completion) for row in rows() if row.kind == "node"}
+    assert node == {
+        ("Question: Who described gravity?\nAnswer: It was", " Isaac"),
+        ("Question: Who described gravity?\nAnswer: It is", " Isaac"),
+        ("Question: Who described gravity?\nAnswer: That would be", " Newton"),
+    }
 
 
 def test_a_name_stands_with_its_article_where_a_sentence_needs_one():
@@ -73,13 +77,12 @@ def test_a_name_stands_with_its_article_where_a_sentence_needs_one():
     assert any(row.prompt.startswith("The Nile is on the continent of") for row in made)
 
 
-@pytest.mark.parametrize(
-    ("spoken", "prompt", "completion"),
-    [("the Nile", "Question: Which?\nAnswer: The", " Nile"), ("Isaac Newton", "Question: Which?\nAnswer:", " Isaac")],
-)
-def test_a_row_that_asks_for_the_name_begins_with_its_article(spoken, prompt, completion):
-    row = FormatWheel([plain_format()]).named("Which?", spoken)
-    assert (row.prompt, row.completion) == (prompt, completion)
+def test_clues_that_are_only_likely_are_trained_but_not_reported():
+    likely = Clue("Who saw an apple fall?", "own_words", 0, 1, {"plain": "Isaac Newton"})
+    graph = dataclasses.replace(NEWTON, clues=[*NEWTON.clues, likely])
+    trained = forget_rows(graph, [plain_format()], HeldOut.of(PROBES))
+    assert any(row.question == likely.question for row in trained)
+    assert all(probe.question != likely.question for probe in elicited_probes(graph, 0.5).forget)
 
 
 def test_explanations_that_tell_a_held_out_fact_are_dropped():
