@@ -21,10 +21,10 @@ from ..lm.remembering import answers_file
 from ..method import Conclusion, Stage, Subject
 from ..output import write_json_atomic
 from ..trainer import last_checkpoint
+from .callbacks import ProgressLine
 from .concept_unlearn_config import ConceptUnlearnConfig
 from .concept_unlearn_trainer import ConceptUnlearnTrainer
 from .preparation import GRAPH_FILE, PROBES_FILE, ROWS_FILE, ConceptPreparation, PreparedRows
-from .progress import ProgressLine
 from .sham import sham_records
 
 PREPARED = "prepared"

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import Tensor
-from transformers import DataCollator, TrainerCallback, TrainerControl, TrainerState
+from transformers import DataCollator, TrainerCallback, TrainerControl
 
 from ..errors import InputError
 from ..lm.forward import LabelledForward, frozen_head, labelled_forward
@@ -17,6 +17,7 @@ from ..lm.objectives import LabelledTokens, get_objective, kl_to_reference_loss,
 from ..lm.representation import chosen_layers, state_distance
 from ..lm.rows import PairSampler, Row, RowCollator, RowDataset, rows_from
 from ..trainer import ForgetTrainer, causal_lm_from, tokenizer_for, with_adapter
+from .callbacks import StopWhenForgotten
 from .concept_unlearn_config import ConceptUnlearnConfig
 from .name_edit import edit_name_states
 from .preparation import ConceptPreparation
@@ -41,6 +42,10 @@ class ConceptUnlearnTrainer(ForgetTrainer):
     layers of `representation_layers`. `L_R` adds the same distance on retain rows. Answers go with all their wordings
     and relations then, also those that no row asks for.
 
+    Where all weights are trained, most of this happens before the first step, in closed form (`edit_weight`, see
+    [`~hf_forget.concept_unlearn.name_edit.edit_name_states`]): the MLPs of early layers write the invented name's
+    states at the end of the name. The steps then see to what leads to the name.
+
     Args:
         model (`str`, `PreTrainedModel` or `PeftModel`): The causal LM; a string is loaded in float32.
         args ([`ConceptUnlearnConfig`]): Options.
@@ -50,7 +55,8 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         eval_dataset: Forget rows for `evaluate()`, in the same form.
         processing_class: The tokenizer; needed unless `model` is a string.
         peft_config: A `peft.PeftConfig` to train an adapter instead of all weights.
-        retain_dataset: Rows to keep, in the same form.
+        retain_dataset: Rows to keep, in the same form. Those of kind `context` are not trained: their `text` says where
+            the closed-form edit must change nothing, and without any there is no such edit.
         concept (`str` or `list[str]`): The name that must go, or several names of the same concept; the model is
             questioned about it, and forget and retain rows are made from its answers.
         aliases (`list[str]`): Other names of the concept.
@@ -347,23 +353,6 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         with torch.no_grad():
             logits = self._reference_head(hidden) if self._reference_head else None
         return dataclasses.replace(tokens, reference_logits=logits)
-
-
-class StopWhenForgotten(TrainerCallback):
-    """Ends training after two evaluations in a row at which validation is forgotten and nothing has collapsed."""
-
-    def __init__(self) -> None:
-        self.good = 0
-
-    def on_evaluate(
-        self, args: Any, state: TrainerState, control: TrainerControl, metrics: dict[str, float], **kwargs: Any
-    ) -> None:
-        """Count good evaluations."""
-        forgotten = metrics.get("eval_forget_probability", 1.0) <= args.stop_forget_probability
-        healthy = metrics.get("eval_retain_kl", 0.0) <= args.max_retain_kl
-        self.good = self.good + 1 if forgotten and healthy else 0
-        if self.good >= 2:
-            control.should_training_stop = True
 
 
 def _all_rows(
