@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import os
 import re
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from safetensors import SafetensorError
 
 from ..errors import AssetError, InputError, suggestion
 from .array_pickle import load_array_pickle
@@ -32,6 +34,8 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _IMAGE_COLUMNS = ("image", "img", "pixel_values")
 _LABEL_COLUMNS = ("label", "labels", "fine_label")
 _TEST_SPLITS = ("test", "validation", "valid", "val")
+# Decoding takes about a tenth of a millisecond per image.
+_ROWS_WORTH_KEEPING = 2_000
 # Images per test image where a set comes without a test split.
 _TEST_SHARE = 5
 _Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -78,8 +82,8 @@ def class_names(dataset: "Dataset") -> list[str]:
 def image_tensors(dataset: "Dataset", processor: Any) -> tuple["torch.Tensor", "torch.Tensor"]:
     """Return all images of a small set as one tensor, as the processor would give them one by one.
 
-    Images that are of one size and need neither resizing nor cropping are rescaled and normalised all at once; others
-    go through the processor.
+    Images that are of one size and need neither resizing nor cropping are rescaled and normalised all at once, and the
+    decoded pixels of large sets are kept in the cache; others go through the processor.
 
     Args:
         dataset: A split of what `load_images` gives.
@@ -97,14 +101,38 @@ def image_tensors(dataset: "Dataset", processor: Any) -> tuple["torch.Tensor", "
         raise InputError("the data set is empty, so it makes no tensor")
     labels = torch.tensor(np.asarray(dataset[LABEL][:]), dtype=torch.int64)
     if _only_scales(processor):
-        pixels = [np.asarray(image) for image in dataset[IMAGE]]
-        if len({image.shape for image in pixels}) == 1:
-            return _scaled(np.stack(pixels), processor), labels
+        pixels = _pixels(dataset)
+        if pixels is not None:
+            return _scaled(pixels, processor), labels
     batches = [
         processor(images=dataset[start : start + 256][IMAGE], return_tensors="pt")["pixel_values"]
         for start in range(0, len(dataset), 256)
     ]
     return torch.cat(batches), labels
+
+
+def _pixels(dataset: "Dataset") -> np.ndarray | None:
+    """All images of one size as an array, from the cache where it has them; `None` if their sizes differ."""
+    from safetensors.numpy import load_file, save_file
+
+    if len(dataset) < _ROWS_WORTH_KEEPING:
+        return _decoded(dataset)
+    file = cache_dir() / "pixels" / f"{dataset._fingerprint}.safetensors"
+    with contextlib.suppress(OSError, SafetensorError, KeyError):
+        return load_file(file)["pixels"]
+    pixels = _decoded(dataset)
+    if pixels is not None:
+        partial = file.with_name(f".{file.name}.{os.getpid()}")
+        with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
+            file.parent.mkdir(exist_ok=True)
+            save_file({"pixels": pixels}, partial)
+            partial.replace(file)
+    return pixels
+
+
+def _decoded(dataset: "Dataset") -> np.ndarray | None:
+    pixels = [np.asarray(image) for image in dataset[IMAGE]]
+    return np.stack(pixels) if len({image.shape for image in pixels}) == 1 else None
 
 
 def _only_scales(processor: Any) -> bool:

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from transformers import TrainingArguments, default_data_collator
+from transformers import PrinterCallback, TrainingArguments, default_data_collator
 
 from ..trainer import ForgetTrainer
 from .mnemonic import MnemonicCodes, MnemonicCollator
@@ -48,6 +48,7 @@ def learn_codes(
             data_collator=collator,
             train_dataset=train_dataset,
         )
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
     return model.eval()
 

@@ -1,5 +1,6 @@
 """Parents: small models that a recipe trains once and keeps in the cache, by the hash of all that makes them."""
 
+import copy
 import hashlib
 import json
 import logging
@@ -10,7 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoModelForImageClassification, TrainingArguments, default_data_collator, set_seed
+from transformers import (
+    AutoModelForImageClassification,
+    PrinterCallback,
+    TrainingArguments,
+    default_data_collator,
+    set_seed,
+)
 
 from ..data.cache import cache_dir, remove
 from ..errors import InputError
@@ -110,13 +117,14 @@ def _train(options: ParentOptions, config: Any, rows: TensorRows, collator: Coll
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         set_seed(options.parent_seed)
-        model = AutoModelForImageClassification.from_config(config)
+        model = AutoModelForImageClassification.from_config(copy.deepcopy(config))
         trainer = ForgetTrainer(
             model=model,
             args=_arguments(options, partial / "checkpoints"),
             data_collator=collator,
             train_dataset=rows,
         )
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
         model.save_pretrained(partial)
         shutil.rmtree(partial / "checkpoints", ignore_errors=True)
@@ -156,7 +164,8 @@ def _key(options: ParentOptions, config: Any, rows: TensorRows, collator_key: st
         )
     }
     described = {"version": _VERSION, "config": config.to_dict(), "training": training, "collator": collator_key}
-    described["config"].pop("transformers_version", None)
+    for name in ("transformers_version", "architectures", "dtype"):  # set when a model is made or saved
+        described["config"].pop(name, None)
     digest = hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode())
     for tensor in (rows.pixel_values, rows.labels):
         digest.update(str(tuple(tensor.shape)).encode())
