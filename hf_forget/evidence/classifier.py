@@ -4,6 +4,7 @@ The same measurement is taken of the original model, of the edited one and of a 
 the last is the reference of the others.
 """
 
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -163,6 +164,10 @@ def _probe(
     classes: Sequence[int],
     options: ClassifierEvidenceOptions,
 ) -> Metric:
+    name, group, direction, definition = _ATTACKS[0]
+    if importlib.util.find_spec("sklearn") is None:
+        missing = "; not run: scikit-learn is not installed (pip install 'hf-forget[vision]')"
+        return _left_out(name, group, direction, definition + missing)
     found = probe_features(
         model,
         train,
@@ -172,7 +177,6 @@ def _probe(
         batch_size=options.classifier_batch_size,
         seed=options.classifier_evidence_seed,
     )
-    name, group, direction, definition = _ATTACKS[0]
     interval = wilson(found.correct, found.rows)
     return Metric(name, group, direction, found.correct / found.rows, found.rows, interval, definition=definition)
 

@@ -169,6 +169,15 @@ def test_without_training_data_the_attacks_count_as_not_run(trained, test_inputs
     assert verdict.checks[-1]["detail"].startswith("not run")
 
 
+def test_without_scikit_learn_only_the_probe_is_not_run(trained, train, test_inputs, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    options = ClassifierEvidenceOptions(relearning_seeds=1)
+    found = measure_classifier(trained, test_inputs, forget_classes=[FORGOTTEN], train=train, options=options)
+    missing = [metric for metric in found.metrics if metric.status == "not_run"]
+    assert [metric.name for metric in missing] == ["feature_probe_accuracy"]
+    assert "pip install 'hf-forget[vision]'" in missing[0].definition
+
+
 def test_measuring_leaves_the_model_as_it_was(trained, train, test_inputs):
     trained.train()
     before = copy.deepcopy(trained.state_dict())

@@ -65,6 +65,59 @@ def test_fisher_is_the_mean_of_squared_per_sample_gradients(net, samples, method
     assert_same(fisher_diagonal(net, *samples, method=method), double_loop(net, *samples))
 
 
+class Mlp(TinyNet):
+    """A net in which only linear layers are trainable."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(5, affine=False)
+        self.middle = nn.Linear(5, 5, bias=False)
+
+    def forward(self, pixel_values):
+        hidden = torch.tanh(self.norm(self.first(pixel_values.flatten(1))))
+        return types.SimpleNamespace(logits=self.last(torch.relu(self.middle(hidden))))
+
+
+class SecondUse(Mlp):
+    """Uses the weight of a layer outside of the layer as well."""
+
+    def forward(self, pixel_values):
+        logits = super().forward(pixel_values).logits
+        return types.SimpleNamespace(
+            logits=logits + functional.linear(pixel_values.flatten(1), self.first.weight)[:, :3]
+        )
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+@pytest.mark.parametrize("rows", [1, 2, 1203])
+def test_linear_layers_give_the_same_from_their_inputs_and_output_gradients(rows, freeze):
+    torch.manual_seed(0)
+    net = Mlp()
+    net.first.bias.requires_grad_(not freeze)
+    inputs, labels = torch.randn(rows, 1, 2, 2), torch.arange(rows) % 3
+    expected = fisher_diagonal(net, inputs, labels, method="loop")
+    assert ("first.bias" in expected) == (not freeze)
+    assert_same(fisher_diagonal(net, inputs, labels, method="layers"), expected)
+    assert_same(fisher_diagonal(net, inputs, labels), expected)
+    assert not net.first._forward_hooks and all(parameter.grad is None for parameter in net.parameters())
+
+
+def test_weight_that_is_used_outside_of_its_layer_is_noticed():
+    torch.manual_seed(0)
+    net = SecondUse()
+    inputs, labels = torch.randn(30, 1, 2, 2), torch.arange(30) % 3
+    with pytest.raises(InputError, match="beside linear layers"):
+        fisher_diagonal(net, inputs, labels, method="layers")
+    assert_same(fisher_diagonal(net, inputs, labels), double_loop(net, inputs, labels))
+
+
+def test_net_with_other_parameters_cannot_be_read_by_layers(net, samples):
+    with pytest.raises(InputError, match="beside linear layers"):
+        fisher_diagonal(net, *samples, method="layers")
+    net.norm.requires_grad_(False)
+    assert_same(fisher_diagonal(net, *samples, method="layers"), fisher_diagonal(net, *samples, method="vmap"))
+
+
 @pytest.mark.parametrize("chunk_size", [1, 4, 9, 100])
 def test_size_of_the_chunks_does_not_matter(net, samples, chunk_size):
     found = fisher_diagonal(net, *samples, method="vmap", chunk_size=chunk_size)
@@ -200,6 +253,8 @@ def test_what_cannot_be_read_is_refused(net, samples):
         fisher_diagonal(net, inputs, labels[:3])
     with pytest.raises(InputError, match="needs samples"):
         fisher_diagonal(net, inputs[:0], labels[:0])
+    with pytest.raises(InputError, match="method is 'vmp'; accepted: .* Did you mean 'vmap'?"):
+        fisher_diagonal(net, inputs, labels, method="vmp")
     with torch.no_grad():
         net.last.weight[0, 0] = float("nan")
     with pytest.raises(InputError, match="is not finite"):
