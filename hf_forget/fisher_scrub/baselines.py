@@ -105,7 +105,9 @@ def selective_synaptic_dampening(
     """Return a copy in which the weights that matter far more to the forgotten data than to all data are shrunk.
 
     Where F_F > α · F_D the weight is multiplied by β = min(λ · F_D / F_F, 1) (Foster et al. 2024, *Fast Machine
-    Unlearning without Retraining through Selective Synaptic Dampening*).
+    Unlearning without Retraining through Selective Synaptic Dampening*). F_D holds the forgotten data as well, so of k
+    equally large classes F_F / F_D is k at most, and α = 10 chooses nothing among ten: take a smaller α then, or give
+    the information of the remaining data as `fisher_all`.
 
     Args:
         model (`PreTrainedModel`): The classifier.

@@ -19,7 +19,7 @@ from hf_forget.evidence.classifier_outputs import (
 from hf_forget.evidence.classifier_verdict import judge_classifier
 from hf_forget.evidence.feature_probe import probe_features
 from hf_forget.evidence.labelled_inputs import LabelledInputs
-from hf_forget.evidence.report import merge_metrics, to_jsonable
+from hf_forget.evidence.report import ForgetReport, merge_metrics, to_jsonable
 from hf_forget.fisher_scrub.baselines import drop_logits
 from hf_forget.fisher_scrub.retraining import retrain_without
 
@@ -157,6 +157,22 @@ def test_records_and_series_are_plain_data(measured):
     assert measured["retrained"].series["relearning"]["y"][-1] >= 0.5
 
 
+def test_measurements_and_verdict_make_a_valid_report(measured):
+    evidence = evidence_from_measurements(measured["before"], measured["dropped"], measured["retrained"])
+    report = ForgetReport.build(
+        method="fisher_scrub",
+        paper={"title": "One-Shot Machine Unlearning with Mnemonic Code", "arxiv": "2306.05670"},
+        task="image_classification",
+        verdict=judge_classifier(evidence),
+        before=measured["before"].metrics,
+        after=measured["dropped"].metrics,
+        series=measured["dropped"].series,
+    )
+    row = report.metric("forgotten_error", "forget")
+    assert row["before"] < 0.1 and row["after"] == 1 and row["reference"] == 1
+    assert report.verdict["value"] == "partial"
+
+
 def test_without_training_data_the_attacks_count_as_not_run(trained, test_inputs):
     found = measure_classifier(trained, test_inputs, forget_classes=[FORGOTTEN])
     status = {metric.name: metric.status for metric in found.metrics}
@@ -221,6 +237,23 @@ def test_features_are_what_the_last_layer_reads(trained, test_inputs):
     features = penultimate_features(trained, test_inputs.inputs, batch_size=64)
     assert features.shape == (1500, 24)
     torch.testing.assert_close(trained.head(features), batched_logits(trained, test_inputs.inputs, batch_size=77))
+
+
+def test_text_is_measured_in_embedding_space():
+    from transformers import BertConfig, BertForSequenceClassification
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    bert = BertForSequenceClassification(BertConfig(vocab_size=20, num_labels=3, **sizes))
+    mask = torch.ones(30, 4, dtype=torch.long)
+    mask[::2, 2:] = 0
+    texts = LabelledInputs(torch.randn(30, 4, 8), torch.arange(30) % 3, mask)
+    options = ClassifierEvidenceOptions(relearning_seeds=1, relearning_max_steps=2, classifier_batch_size=7)
+    found = measure_classifier(bert, texts, forget_classes=[1], train=texts, options=options)
+    assert all(metric.status == "ok" for metric in found.metrics)
+    with torch.no_grad():
+        expected = bert.eval()(inputs_embeds=texts.inputs, attention_mask=mask).logits.argmax(1)
+    assert found.records["predictions"] == expected.tolist()
 
 
 def test_head_of_a_real_architecture_is_found():

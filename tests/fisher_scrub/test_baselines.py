@@ -173,6 +173,13 @@ def test_dampening_is_that_of_the_publication():
     assert torch.equal(capped.head.bias, net.head.bias)
 
 
+def test_threshold_as_large_as_the_number_of_classes_chooses_nothing(trained, fishers):
+    kept = selective_synaptic_dampening(trained, fishers["all"], fishers["forget"], alpha=3.001)
+    assert all(torch.equal(value, trained.state_dict()[name]) for name, value in kept.state_dict().items())
+    changed = selective_synaptic_dampening(trained, fishers["retain"], fishers["forget"], alpha=3.001)
+    assert not torch.equal(changed.head.weight, trained.head.weight)
+
+
 def test_dampening_forgets_the_class_it_is_told(trained, fishers):
     remaining, forgotten = accuracies(
         selective_synaptic_dampening(trained, fishers["all"], fishers["forget"], alpha=1.5, dampening=0.5)
