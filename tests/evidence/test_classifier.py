@@ -317,7 +317,7 @@ def test_run_that_diverges_brings_nothing_back(retrained, train, test_inputs):
 
 
 def test_relearning_and_probing_need_inputs_of_both_kinds(trained, train, test_inputs):
-    with pytest.raises(InputError, match="got 0 and 2400 to train on, 200 and 200 held out"):
+    with pytest.raises(InputError, match="got 0 and 2400 to train on, 100 and 100 held out"):
         relearn_class(trained, train.without([FORGOTTEN]), test_inputs, [FORGOTTEN])
     with pytest.raises(InputError, match="probe of class 3 needs inputs"):
         probe_features(trained, train.without([FORGOTTEN]), test_inputs, [FORGOTTEN])

@@ -61,7 +61,7 @@ def relearn_class(
     batch_size: int = 64,
     max_steps: int = 500,
     seeds: Sequence[int] = (0, 1, 2),
-    held_out_rows: int = 200,
+    held_out_rows: int = 100,
 ) -> Relearning:
     """Train a copy of a classifier until half of the inputs of the forgotten classes are right again.
 
