@@ -21,16 +21,18 @@ class FisherScrubConfig(ParentOptions):
             parent is trained by the recipe, with codes drawn by `codes_seed`.
         codes_seed (`int`, defaults to 0): Seed of the codes that are drawn.
         t_mix (`float`, defaults to 0.1): Probability with which training replaces a sample by the code of its class.
+        code_epochs (`float`, defaults to 0): Where a model is given and its codes are not: epochs of training with new
+            codes mixed in, by the options of the parent's training.
         importance (`str`, defaults to `"logit"`): Importance of a weight for a code: `loss` is the paper's empirical
             Fisher information at the code's class, `logit` its limit at high temperature, which does not hang on how
             certain the model is; see `code_importance`.
-        lambda_1 (`float`, *optional*): Largest multiple of the ratio `η`. Searched if not given with `selection:
-            codes`, otherwise unlimited.
-        lambda_2 (`float`, *optional*): Largest change of a weight in each tensor; searched if not given.
+        lambda_1 (`float`, *optional*): Largest multiple of the ratio `η`. If neither strength is given they are
+            searched; if one is given, the other is out of force (with `selection: codes` it is searched).
+        lambda_2 (`float`, *optional*): Largest change of a weight in each tensor; see `lambda_1`.
         sign (`int`, *optional*): −1 or 1; both are tried if not given.
-        selection (`str`, defaults to `"margin"`): How the strengths are chosen: `margin` takes the gentlest that turns
-            the margins of codes, synthetic inputs and given images of the forgotten classes into their negative and
-            loses none of the rest; `codes` is the paper's, the highest `A_R + E_F` on the codes.
+        selection (`str`, defaults to `"margin"`): How the strengths are chosen: `margin` takes, of the gentlest
+            that turn the margins of codes, synthetic inputs and given images of the forgotten classes into their
+            negative, the one that keeps most of the rest; `codes` is the paper's, the highest `A_R + E_F` on the codes.
         forget_margin (`float`, defaults to 1.0): How firmly every witness of a forgotten class must be rejected, in
             units of how firmly those of its kind were held before.
         synthetic_per_class (`int`, defaults to 8): Inputs per class that are made from the model itself, by gradient
@@ -56,12 +58,17 @@ class FisherScrubConfig(ParentOptions):
     t_mix: float = field(
         default=0.1, metadata={"help": "Probability with which training replaces a sample by the code of its class."}
     )
+    code_epochs: float = field(
+        default=0.0, metadata={"help": "Epochs by which a given model without codes learns new ones."}
+    )
     importance: Literal["logit", "loss"] = field(
         default="logit", metadata={"help": "Importance of a weight for a code; loss is the paper's."}
     )
-    lambda_1: float | None = field(default=None, metadata={"help": "Largest multiple of the ratio of importances."})
+    lambda_1: float | None = field(
+        default=None, metadata={"help": "Largest multiple of the ratio; searched if neither is given."}
+    )
     lambda_2: float | None = field(
-        default=None, metadata={"help": "Largest change of a weight in each tensor; searched if not given."}
+        default=None, metadata={"help": "Largest change of a weight; searched if neither is given."}
     )
     sign: int | None = field(default=None, metadata={"help": "-1 or 1; both are tried if not given."})
     selection: Literal["margin", "codes"] = field(
@@ -97,7 +104,7 @@ class FisherScrubConfig(ParentOptions):
             raise InputError(f"sign is {self.sign}; accepted: -1, 1, or nothing to try both")
         if not 0 < self.t_mix < 1:
             raise InputError(f"t_mix is {self.t_mix}; it must lie between 0 and 1")
-        for name in ("synthetic_per_class", "images_per_class", "codes_seed"):
+        for name in ("synthetic_per_class", "images_per_class", "codes_seed", "code_epochs"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} is {getattr(self, name)}; give 0 or more")
         if self.synthetic_steps < 1:

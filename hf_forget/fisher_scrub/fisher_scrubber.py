@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,9 @@ from ..evidence.labelled_inputs import LabelledInputs
 from .fisher_scrub_config import FisherScrubConfig
 from .importance import Weights, code_importance, forget_ratio, scrub_weights
 from .mnemonic import MnemonicCodes, check_classes, code_mask
-from .selection import Candidate, candidates, judged, select
+from .selection import Candidate, Choice, judged, search_by_margin, search_on_codes
 from .storage import Saved, push_scrubbed, save_scrubbed
-from .witnesses import Shown, Witnesses, processor_bounds, synthesize_inputs
+from .witnesses import Witnesses, processor_bounds, synthesize_inputs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -208,19 +208,17 @@ class FisherScrubber:
         ratio = self._ratio(known, classes, retain)
         originals = {name: value.detach().clone() for name, value in self.model.named_parameters() if name in ratio}
 
-        def attempt(lambda_1: float | None, lambda_2: float, sign: int) -> Candidate:
-            self._write(originals, ratio, lambda_1, lambda_2, sign)
-            return judged(lambda_1, lambda_2, sign, witnesses.show(self.model), before, classes)
+        def write(choice: Choice) -> None:
+            first, second, sign = choice
+            scrub_weights(self.model, originals, ratio, lambda_1=first, lambda_2=second, sign=sign)
 
-        args = self.args
-        chosen, tried = select(
-            candidates(args.selection, args.lambda_1, args.lambda_2, args.sign),
-            attempt,
-            selection=args.selection,
-            forget_margin=args.forget_margin,
-        )
-        warnings = self._warnings(classes, chosen, tried, before)
-        self._write(originals, ratio, chosen.lambda_1, chosen.lambda_2, chosen.sign)
+        def attempt(choice: Choice) -> Candidate:
+            write(choice)
+            return judged(choice, witnesses.show(self.model), before, classes)
+
+        chosen, tried = self._search(attempt)
+        warnings = _warnings(classes, chosen, tried, self.args.forget_margin)
+        write((chosen.lambda_1, chosen.lambda_2, chosen.sign))
         self._rename(classes)
         counts = {kind: len(item) for kind, item in witnesses.kinds.items()}
         return ScrubResult(classes, chosen, tried, counts, time.perf_counter() - start, warnings=warnings)
@@ -253,8 +251,12 @@ class FisherScrubber:
         seen = None if images is None else images.without(list(self.forgotten_classes))
         return Witnesses(self.codes, self.forgotten_classes, synthetic=made, images=seen)
 
-    def _write(self, originals: Weights, ratio: Weights, lambda_1: float | None, lambda_2: float, sign: int) -> None:
-        scrub_weights(self.model, originals, ratio, lambda_1=lambda_1, lambda_2=lambda_2, sign=sign)
+    def _search(self, attempt: Callable[[Choice], Candidate]) -> tuple[Candidate, list[Candidate]]:
+        args = self.args
+        given = {"lambda_1": args.lambda_1, "lambda_2": args.lambda_2, "sign": args.sign}
+        if args.selection == "codes":
+            return search_on_codes(attempt, **given)
+        return search_by_margin(attempt, forget_margin=args.forget_margin, **given)
 
     def _rename(self, classes: Sequence[int]) -> None:
         config: Any = self.model.config
@@ -264,27 +266,32 @@ class FisherScrubber:
             config.id2label = {**names, **{label: f"forgotten_{label}" for label in classes}}
             config.label2id = {name: label for label, name in config.id2label.items()}
 
-    def _warnings(
-        self, classes: Sequence[int], chosen: Candidate, tried: Sequence[Candidate], before: dict[str, Shown]
-    ) -> list[str]:
-        names = ", ".join(map(str, classes))
-        found = []
-        for kind in sorted(chosen.forgotten):
-            if chosen.forgotten[kind] < 1:
-                found.append(
-                    f"not forgotten: {100 * (1 - chosen.forgotten[kind]):.0f} % of the {kind} of class {names} are "
-                    "still recognised with the best strengths that were tried"
-                )
-        if chosen.lost > _LOST:
-            found.append(f"the remaining classes lose {100 * chosen.lost:.0f} % of their witnesses")
-        misled = [item for item in tried if item.forgotten.get("codes") == 1 and item.forgotten.get("images", 1) < 1]
-        if misled:
+
+def _warnings(classes: Sequence[int], chosen: Candidate, tried: Sequence[Candidate], margin: float) -> list[str]:
+    names = ", ".join(map(str, classes))
+    found = []
+    for kind in sorted(chosen.forgotten):
+        if chosen.forgotten[kind] < 1:
             found.append(
-                f"the codes alone mislead: with λ2 = {misled[-1].lambda_2:.3g} they report class {names} forgotten, "
-                f"while {100 * (1 - misled[-1].forgotten['images']):.0f} % of its real images survive; chosen was "
-                f"λ2 = {chosen.lambda_2:.3g}"
+                f"not forgotten: {100 * (1 - chosen.forgotten[kind]):.0f} % of the {kind} of class {names} are "
+                "still recognised with the best strengths that were tried"
             )
-        return found
+    if chosen.lost > _LOST:
+        found.append(f"the remaining classes lose {100 * chosen.lost:.0f} % of their witnesses")
+    misled = next((item for item in [chosen, *tried] if _codes_mislead(item, margin)), None)
+    if misled is not None:
+        survive = f"{100 * (1 - misled.forgotten['images']):.0f} % of its real images survive"
+        mended = "give selection='margin'" if misled == chosen else f"chosen was {chosen.strengths}"
+        found.append(
+            f"the codes alone mislead: with {misled.strengths} they report class {names} forgotten, while {survive}; "
+            f"{mended}"
+        )
+    return found
+
+
+def _codes_mislead(candidate: Candidate, margin: float) -> bool:
+    """Whether the codes of the forgotten classes are firmly gone and real images are not."""
+    return candidate.depth.get("codes", 0.0) >= margin and candidate.forgotten.get("images", 1.0) < 1
 
 
 def _joined(results: Sequence[ScrubResult]) -> ScrubResult:

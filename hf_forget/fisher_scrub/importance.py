@@ -105,13 +105,19 @@ def forget_ratio(importance: Sequence[Weights], forget: Sequence[int], retain: S
     return ratio
 
 
-def step_size(ratio: "Tensor", lambda_1: float | None, lambda_2: float) -> float:
-    """Return `α_l = min(λ1, λ2 / max_i η_l,i)` of one tensor; without λ1 the second cap alone."""
+def step_size(ratio: "Tensor", lambda_1: float | None, lambda_2: float | None) -> float:
+    """Return `α_l = min(λ1, λ2 / max_i η_l,i)` of one tensor; one of the two may be out of force.
+
+    Raises:
+        ValueError: If neither is given.
+    """
     largest = float(ratio.max()) if ratio.numel() else 0.0
-    if largest <= 0:
-        return 0.0
-    capped = lambda_2 / largest
-    return capped if lambda_1 is None else min(lambda_1, capped)
+    limits = [] if lambda_1 is None else [lambda_1]
+    if lambda_2 is not None and largest > 0:
+        limits.append(lambda_2 / largest)
+    if lambda_1 is None and lambda_2 is None:
+        raise ValueError("give lambda_1, lambda_2 or both")
+    return min(limits) if largest > 0 else 0.0
 
 
 @torch.no_grad()
@@ -121,7 +127,7 @@ def scrub_weights(
     ratio: Weights,
     *,
     lambda_1: float | None,
-    lambda_2: float,
+    lambda_2: float | None,
     sign: int,
 ) -> None:
     """Set `w ← w ± α_l·η` in place, for every parameter that `ratio` names.

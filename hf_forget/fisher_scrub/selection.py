@@ -7,12 +7,14 @@ from typing import Literal
 from .witnesses import Shown
 
 Selection = Literal["margin", "codes"]
+Choice = tuple[float | None, float | None, int]
 
-# In steps of √2: an update of λ2 is the largest change of a weight in its tensor.
-MARGIN_GRID = tuple(0.01 * 2 ** (step / 2) for step in range(28))
+# Where neither strength is given: λ2 rises along this grid, once without λ1 and once with λ1 in this proportion to it.
+MARGIN_LAMBDA_2 = tuple(0.02 * 2**step for step in range(13))
+LAMBDA_1_PER_LAMBDA_2 = 1 / 2000
 # The paper's grids.
-LAMBDA_1_GRID = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-LAMBDA_2_GRID = (1e-1, 1.0, 1e1, 1e2, 1e3, 1e4, 1e5)
+PAPER_LAMBDA_1 = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+PAPER_LAMBDA_2 = (1e-1, 1.0, 1e1, 1e2, 1e3, 1e4, 1e5)
 
 
 @dataclass(frozen=True)
@@ -20,45 +22,45 @@ class Candidate:
     """One choice of the strengths and the sign, and what the witnesses say about it.
 
     Args:
-        lambda_1, lambda_2, sign: The choice; λ1 is `None` where only the second cap counts.
+        lambda_1, lambda_2, sign: The choice; `None` stands for no limit.
         retained: Accuracy on the witnesses of the remaining classes, by kind.
         forgotten: Error on those of the forgotten classes, by kind.
         depth: How firmly the least forgotten witness is rejected, by kind; see `Shown.depth`.
+        kept: Share of the margin of the remaining witnesses that is left, averaged over the kinds.
         lost: The largest fall of accuracy on the remaining classes among the kinds, against the unscrubbed model.
     """
 
     lambda_1: float | None
-    lambda_2: float
+    lambda_2: float | None
     sign: int
     retained: dict[str, float] = field(default_factory=dict)
     forgotten: dict[str, float] = field(default_factory=dict)
     depth: dict[str, float] = field(default_factory=dict)
+    kept: float = 0.0
     lost: float = 0.0
 
-    def firm(self, margin: float, kinds: Sequence[str] | None = None) -> bool:
+    def firm(self, margin: float) -> bool:
         """Whether every witness of the forgotten classes is rejected at least `margin` times as firmly as held."""
-        found = [value for kind, value in self.depth.items() if kinds is None or kind in kinds]
-        return bool(found) and min(found) >= margin
+        return bool(self.depth) and min(self.depth.values()) >= margin
 
     def score(self, kinds: Sequence[str] | None = None) -> float:
         """`A_R + E_F` on the witnesses, averaged over their kinds."""
-        parts = [
-            _mean([value for kind, value in table.items() if kinds is None or kind in kinds])
-            for table in (self.retained, self.forgotten)
-        ]
-        return sum(parts)
+        tables = (self.retained, self.forgotten)
+        return sum(
+            _mean([value for kind, value in table.items() if kinds is None or kind in kinds]) for table in tables
+        )
+
+    @property
+    def strengths(self) -> str:
+        """λ1 and λ2 in words."""
+        named = (("λ1", self.lambda_1), ("λ2", self.lambda_2))
+        return ", ".join(f"{name} = {value:.3g}" for name, value in named if value is not None)
 
 
-def judged(
-    lambda_1: float | None,
-    lambda_2: float,
-    sign: int,
-    shown: dict[str, Shown],
-    before: dict[str, Shown],
-    forget: Sequence[int],
-) -> Candidate:
-    """Make a candidate of its strengths and of how the model that it gives answers the witnesses."""
+def judged(choice: Choice, shown: dict[str, Shown], before: dict[str, Shown], forget: Sequence[int]) -> Candidate:
+    """Make a candidate of a choice and of how the model that it gives answers the witnesses."""
     tables: dict[str, dict[str, float]] = {"retained": {}, "forgotten": {}, "depth": {}}
+    kept, lost = [], [0.0]
     for kind, item in shown.items():
         found = {
             "retained": item.retained_accuracy(forget),
@@ -68,54 +70,88 @@ def judged(
         for name, value in found.items():
             if value is not None:
                 tables[name][kind] = value
-    kept = {kind: before[kind].retained_accuracy(forget) for kind in tables["retained"]}
-    lost = max(((kept[kind] or 0.0) - value for kind, value in tables["retained"].items()), default=0.0)
-    return Candidate(lambda_1, lambda_2, sign, lost=lost, **tables)
+        if found["retained"] is not None:
+            lost.append((before[kind].retained_accuracy(forget) or 0.0) - found["retained"])
+            kept.append(item.kept_margin(forget, before[kind]))
+    return Candidate(*choice, **tables, kept=_mean(kept), lost=max(lost))
 
 
-def candidates(
-    selection: Selection, lambda_1: float | None, lambda_2: float | None, sign: int | None
-) -> Iterator[tuple[float | None, float, int]]:
-    """Yield the choices to try, the gentler ones first; what is given is not searched."""
-    firsts: Sequence[float | None] = (lambda_1,)
-    if lambda_1 is None and selection == "codes":
-        firsts = LAMBDA_1_GRID
-    grid = LAMBDA_2_GRID if selection == "codes" else MARGIN_GRID
-    for second in (lambda_2,) if lambda_2 is not None else grid:
-        for first in firsts:
-            for direction in (sign,) if sign is not None else (-1, 1):
-                yield first, second, direction
-
-
-def select(
-    attempts: Iterator[tuple[float | None, float, int]],
-    attempt: Callable[[float | None, float, int], Candidate],
+def search_by_margin(
+    attempt: Callable[[Choice], Candidate],
     *,
-    selection: Selection,
     forget_margin: float,
+    lambda_1: float | None = None,
+    lambda_2: float | None = None,
+    sign: int | None = None,
 ) -> tuple[Candidate, list[Candidate]]:
-    """Try candidates and choose one.
+    """Take the candidate that keeps most of the rest among the gentlest ones that forget firmly.
 
-    `margin` takes the first, that is the gentlest, that rejects every witness of the forgotten classes at least
-    `forget_margin` times as firmly as witnesses of its kind were held before, and loses none of the rest; if each firm
-    one loses some, that which loses least; if none is firm, the highest `A_R + E_F`. `codes` is the paper's rule: the
-    highest `A_R + E_F` on the codes alone, by accuracy; the first of equals.
+    λ2 rises until every witness of the forgotten classes is rejected firmly, once alone and once with λ1 in proportion.
+    Which serves better depends on the net: alone, λ2 moves every layer by as much; λ1 holds back the layers that do not
+    tell the classes apart, such as the first convolutions. The positive sign is tried where the negative one does not
+    do. What is given is not searched.
+
+    Args:
+        attempt: Tries a choice.
+        forget_margin: How firmly; see `Candidate.firm`.
+        lambda_1, lambda_2, sign: What is given; with one strength given the other is out of force.
 
     Returns:
-        The choice, and everything that was tried in its order.
+        The choice, and everything that was tried in its order. Where nothing forgets firmly, the highest `A_R + E_F`.
     """
     tried: list[Candidate] = []
-    for choice in attempts:
-        candidate = attempt(*choice)
-        tried.append(candidate)
-        if selection == "margin" and candidate.lost <= 0 and candidate.firm(forget_margin):
-            return candidate, tried
-    if selection == "codes":
-        return max(tried, key=lambda candidate: candidate.score(("codes",))), tried
-    firm = [candidate for candidate in tried if candidate.firm(forget_margin)]
+    for direction in (sign,) if sign is not None else (-1, 1):
+        for ladder in _ladders(lambda_1, lambda_2):
+            _climb(ladder, direction, attempt, forget_margin, tried)
+        firm = [candidate for candidate in tried if candidate.firm(forget_margin)]
+        if any(candidate.lost <= 0 for candidate in firm):
+            break
     if firm:
-        return min(firm, key=lambda candidate: candidate.lost), tried
+        return min(firm, key=lambda candidate: (candidate.lost, -candidate.kept)), tried
     return max(tried, key=lambda candidate: candidate.score()), tried
+
+
+def search_on_codes(
+    attempt: Callable[[Choice], Candidate],
+    *,
+    lambda_1: float | None = None,
+    lambda_2: float | None = None,
+    sign: int | None = None,
+) -> tuple[Candidate, list[Candidate]]:
+    """Take the highest `A_R + E_F` on the codes over the paper's grids, the first of equals from weak to strong."""
+    choices = [
+        (first, second, direction)
+        for second in ((lambda_2,) if lambda_2 is not None else PAPER_LAMBDA_2)
+        for first in ((lambda_1,) if lambda_1 is not None else PAPER_LAMBDA_1)
+        for direction in ((sign,) if sign is not None else (-1, 1))
+    ]
+    tried = [attempt(choice) for choice in choices]
+    return max(tried, key=lambda candidate: candidate.score(("codes",))), tried
+
+
+def _ladders(lambda_1: float | None, lambda_2: float | None) -> Iterator[list[tuple[float | None, float | None]]]:
+    if lambda_1 is not None or lambda_2 is not None:
+        yield [(lambda_1, lambda_2)]
+        return
+    yield [(None, value) for value in MARGIN_LAMBDA_2]
+    yield [(LAMBDA_1_PER_LAMBDA_2 * value, value) for value in MARGIN_LAMBDA_2]
+
+
+def _climb(
+    ladder: Sequence[tuple[float | None, float | None]],
+    sign: int,
+    attempt: Callable[[Choice], Candidate],
+    forget_margin: float,
+    tried: list[Candidate],
+) -> None:
+    """Try ever stronger choices until one forgets firmly, and then one between it and the last that did not."""
+    for place, (first, second) in enumerate(ladder):
+        tried.append(attempt((first, second, sign)))
+        if tried[-1].firm(forget_margin):
+            if place:
+                gentler = tuple(value and value / 2**0.5 for value in (first, second))
+                tried.append(attempt((gentler[0], gentler[1], sign)))
+            return
 
 
 def _mean(values: Sequence[float]) -> float:

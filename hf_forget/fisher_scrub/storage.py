@@ -64,24 +64,28 @@ class Saved:
 
 def save_scrubbed(scrubber: "FisherScrubber", folder: Path) -> Path:
     """Write the checkpoint into `folder`, and the codes and the original weights into `folder/private`."""
-    save_public(scrubber, folder)
-    private = folder / PRIVATE
-    private.mkdir(exist_ok=True)
-    scrubber.codes.save(private)
+    save_public(scrubber.model, scrubber.processing_class, folder)
+    save_private(scrubber, folder / PRIVATE)
+    return folder
+
+
+def save_public(model: "PreTrainedModel", processing_class: Any, folder: Path) -> None:
+    """Write what may be published: the model and its processor."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    if processing_class is not None:
+        processing_class.save_pretrained(folder)
+
+
+def save_private(scrubber: "FisherScrubber", folder: Path) -> None:
+    """Write what must not be published: the codes, and the weights and names from before the first scrub."""
+    folder.mkdir(parents=True, exist_ok=True)
+    scrubber.codes.save(folder)
     if scrubber._undo:
         first = scrubber._undo[0]
         names = json.dumps(_with_text_keys(first.names))
         weights = {name: value.cpu().contiguous() for name, value in first.weights.items()}
-        save_file(weights, private / UNDO_FILE, metadata={"format": "pt", _NAMES: names})
-    return folder
-
-
-def save_public(scrubber: "FisherScrubber", folder: Path) -> None:
-    """Write what may be published: the model and its processor."""
-    folder.mkdir(parents=True, exist_ok=True)
-    scrubber.model.save_pretrained(folder)
-    if scrubber.processing_class is not None:
-        scrubber.processing_class.save_pretrained(folder)
+        save_file(weights, folder / UNDO_FILE, metadata={"format": "pt", _NAMES: names})
 
 
 def push_scrubbed(scrubber: "FisherScrubber", repo_id: str, private: bool | None) -> str:
@@ -91,7 +95,7 @@ def push_scrubbed(scrubber: "FisherScrubber", repo_id: str, private: bool | None
     api = HfApi()
     name = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
     with tempfile.TemporaryDirectory() as folder:
-        save_public(scrubber, Path(folder))
+        save_public(scrubber.model, scrubber.processing_class, Path(folder))
         info = api.upload_folder(repo_id=name, folder_path=folder, commit_message="Upload scrubbed model")
     return info.commit_url
 

@@ -104,6 +104,12 @@ class Shown:
         gone = self.margins[belongs(self.labels, forget)]
         return float((gone <= 0).float().mean()) if len(gone) else None
 
+    def kept_margin(self, forget: Sequence[int], before: "Shown") -> float:
+        """Share of the margin of the remaining witnesses that is left; gains do not make up for losses."""
+        rest = ~belongs(self.labels, forget)
+        held = float(before.margins[rest].sum())
+        return float(torch.minimum(self.margins, before.margins)[rest].sum()) / held if held > 0 else 0.0
+
     def depth(self, forget: Sequence[int], before: "Shown") -> float | None:
         """How firmly the least forgotten witness is rejected, in units of the firmness with which witnesses of its
         kind were held before: 1 where the margin has been turned into its negative."""
