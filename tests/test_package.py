@@ -14,8 +14,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PUBLIC = {
     "ConceptUnlearnTrainer",
     "ConceptUnlearnConfig",
+    "FisherScrubConfig",
+    "FisherScrubber",
     "ForgetReport",
     "KnowledgeGraph",
+    "MnemonicCodes",
+    "MnemonicCollator",
     "load_recipe",
     "register_objective",
     "run",
@@ -46,7 +50,7 @@ def test_public_names_are_declared_and_listed():
     assert set(dir(hf_forget)) >= PUBLIC
 
 
-@pytest.mark.parametrize("name", ["ForgetReport", "KnowledgeGraph", "load_recipe", "register_objective"])
+@pytest.mark.parametrize("name", ["FisherScrubber", "ForgetReport", "KnowledgeGraph", "load_recipe", "register_objective"])
 def test_public_name_resolves(name):
     assert getattr(hf_forget, name).__name__ == name
 

@@ -278,7 +278,10 @@ def _warnings(classes: Sequence[int], chosen: Candidate, tried: Sequence[Candida
             )
     if chosen.lost > _LOST:
         found.append(f"the remaining classes lose {100 * chosen.lost:.0f} % of their witnesses")
-    misled = next((item for item in [chosen, *tried] if _codes_mislead(item, margin)), None)
+    # The choice is taken at its word; of the others, those that the codes call firm.
+    convinced = [chosen] if chosen.forgotten.get("codes") == 1 else []
+    convinced += [item for item in tried if item.depth.get("codes", 0.0) >= margin]
+    misled = next((item for item in convinced if item.forgotten.get("images", 1.0) < 1), None)
     if misled is not None:
         survive = f"{100 * (1 - misled.forgotten['images']):.0f} % of its real images survive"
         mended = "give selection='margin'" if misled == chosen else f"chosen was {chosen.strengths}"
@@ -287,11 +290,6 @@ def _warnings(classes: Sequence[int], chosen: Candidate, tried: Sequence[Candida
             f"{mended}"
         )
     return found
-
-
-def _codes_mislead(candidate: Candidate, margin: float) -> bool:
-    """Whether the codes of the forgotten classes are firmly gone and real images are not."""
-    return candidate.depth.get("codes", 0.0) >= margin and candidate.forgotten.get("images", 1.0) < 1
 
 
 def _joined(results: Sequence[ScrubResult]) -> ScrubResult:

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ..errors import InputError
-from ..evidence.classifier_outputs import num_classes
+from ..evidence.classifier_outputs import batched_logits, num_classes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -154,14 +154,12 @@ class MnemonicCodes:
                 f"the codes lie in the {self.space} space, and {type(model).__name__} needs them in the {wanted} "
                 f"space; draw them with MnemonicCodes.for_model(model)"
             )
-        if reads_text:
-            width = model.get_input_embeddings().weight.shape[1]  # type: ignore[operator, union-attr]
-            if len(self.shape) != 2 or self.shape[1] != width:
-                raise InputError(f"a code has the shape {list(self.shape)}, and the model needs [length, {width}]")
-            return
-        wanted_shape = _wanted_shape(model)
-        if wanted_shape is not None and self.shape != wanted_shape:
-            raise InputError(f"a code has the shape {list(self.shape)}, and the model needs {list(wanted_shape)}")
+        try:
+            batched_logits(model, self.values[:1], attention_mask=code_mask(self, self.values[:1]))
+        except (RuntimeError, ValueError) as error:
+            wanted_shape = _wanted_shape(model, self.shape[0])
+            needed = list(wanted_shape) if wanted_shape is not None else f"another one ({error})"
+            raise InputError(f"a code has the shape {list(self.shape)}, and the model needs {needed}") from None
 
 
 class MnemonicCollator:
@@ -246,9 +244,9 @@ def code_mask(codes: MnemonicCodes, rows: "Tensor | None" = None) -> "Tensor | N
     return torch.ones(count, codes.shape[0], dtype=torch.int64)
 
 
-def _wanted_shape(model: "nn.Module") -> tuple[int, ...] | None:
+def _wanted_shape(model: "nn.Module", length: int) -> tuple[int, ...] | None:
     try:
-        return MnemonicCodes.for_model(model).shape
+        return MnemonicCodes.for_model(model, length=length).shape
     except InputError:
         return None
 

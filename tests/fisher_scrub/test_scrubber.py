@@ -245,6 +245,12 @@ def tiny_image_models():
     )
 
 
+def around(codes):
+    """Inputs near the codes, as data whose classes the codes stand for."""
+    inputs = codes.values.repeat(8, *(1 for _ in codes.shape))
+    return inputs + 0.3 * torch.randn(inputs.shape), codes.labels.repeat(8)
+
+
 def teach(model, inputs, labels, steps, name="pixel_values"):
     """Train on these rows alone until they are known."""
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
@@ -261,7 +267,7 @@ def teach(model, inputs, labels, steps, name="pixel_values"):
 def test_any_image_classifier_can_be_scrubbed(net, config):
     torch.manual_seed(0)
     codes = MnemonicCodes.generate(4, (1, 8, 8))
-    model = teach(net(config), codes.values.repeat(3, 1, 1, 1), codes.labels.repeat(3), 60)
+    model = teach(net(config), *around(codes), 60)
     buffers = {name: value.clone() for name, value in model.named_buffers()}
     before = state(model)
     work = FisherScrubber(model, codes)
@@ -279,7 +285,7 @@ def test_text_classifier_is_scrubbed_by_codes_in_the_space_of_embeddings(tmp_pat
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     model = BertForSequenceClassification(BertConfig(vocab_size=30, num_labels=3, **sizes))
     codes = MnemonicCodes.generate(3, (4, 16), space="embedding")
-    teach(model, codes.values.repeat(3, 1, 1), codes.labels.repeat(3), 60, "inputs_embeds")
+    teach(model, *around(codes), 60, "inputs_embeds")
     work = FisherScrubber(model, codes)
     result = work.scrub([1])
     assert model(inputs_embeds=codes.values).logits.argmax(1).tolist()[::2] == [0, 2]
@@ -287,19 +293,17 @@ def test_text_classifier_is_scrubbed_by_codes_in_the_space_of_embeddings(tmp_pat
 
 
 def test_tied_weights_stay_tied():
-    class Tied(ViTForImageClassification):
+    class TiedForImageClassification(ViTForImageClassification):
         def __init__(self, config):
             super().__init__(config)
-            layers = self.vit.layers if hasattr(self.vit, "layers") else self.vit.encoder.layer
             self.extra = torch.nn.Linear(config.hidden_size, config.num_labels)
             self.extra.weight = self.classifier.weight
-            assert layers is not None
 
     torch.manual_seed(0)
     vit = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     codes = MnemonicCodes.generate(4, (1, 8, 8))
-    model = Tied(ViTConfig(image_size=8, patch_size=4, num_channels=1, num_labels=4, **vit))
-    teach(model, codes.values.repeat(3, 1, 1, 1), codes.labels.repeat(3), 60)
+    model = TiedForImageClassification(ViTConfig(image_size=8, patch_size=4, num_channels=1, num_labels=4, **vit))
+    teach(model, *around(codes), 60)
     FisherScrubber(model, codes).scrub([0])
     assert model.extra.weight is model.classifier.weight
 
