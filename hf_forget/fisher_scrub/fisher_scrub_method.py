@@ -32,6 +32,7 @@ from .subject import (
 
 TAUGHT, SECRETS = "taught", "secrets"
 _PLACEHOLDER = "[forgotten class]"
+_SCOPES = {"all": "every layer", "head": "the last layer alone"}
 
 
 class FisherScrubMethod:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..errors import InputError
+from ..evidence.classifier_outputs import classification_head
 from ..evidence.labelled_inputs import LabelledInputs
 from .fisher_scrub_config import FisherScrubConfig
 from .importance import Weights, code_importance, forget_ratio, scrub_weights
 from .mnemonic import MnemonicCodes, check_classes, code_mask
-from .selection import Candidate, Choice, judged, search_by_margin, search_on_codes
+from .selection import Candidate, Choice, Scope, judged, search_by_margin, search_on_codes
 from .storage import Saved, push_scrubbed, save_scrubbed
 from .witnesses import Witnesses, processor_bounds, synthesize_inputs
 
@@ -208,17 +209,19 @@ class FisherScrubber:
         ratio = self._ratio(known, classes, retain)
         originals = {name: value.detach().clone() for name, value in self.model.named_parameters() if name in ratio}
 
+        scopes = {"all": ratio, "head": {name: ratio[name] for name in _head_parameters(self.model) if name in ratio}}
+
         def write(choice: Choice) -> None:
-            first, second, sign = choice
-            scrub_weights(self.model, originals, ratio, lambda_1=first, lambda_2=second, sign=sign)
+            first, second, sign, scope = choice
+            scrub_weights(self.model, originals, scopes[scope], lambda_1=first, lambda_2=second, sign=sign)
 
         def attempt(choice: Choice) -> Candidate:
             write(choice)
             return judged(choice, witnesses.show(self.model), before, classes)
 
-        chosen, tried = self._search(attempt)
+        chosen, tried = self._search(attempt, [scope for scope in ("all", "head") if scopes[scope]])
         warnings = _warnings(classes, chosen, tried, self.args.forget_margin)
-        write((chosen.lambda_1, chosen.lambda_2, chosen.sign))
+        write((chosen.lambda_1, chosen.lambda_2, chosen.sign, chosen.scope))
         self._rename(classes)
         counts = {kind: len(item) for kind, item in witnesses.kinds.items()}
         return ScrubResult(classes, chosen, tried, counts, time.perf_counter() - start, warnings=warnings)
@@ -251,12 +254,14 @@ class FisherScrubber:
         seen = None if images is None else images.without(list(self.forgotten_classes))
         return Witnesses(self.codes, self.forgotten_classes, synthetic=made, images=seen)
 
-    def _search(self, attempt: Callable[[Choice], Candidate]) -> tuple[Candidate, list[Candidate]]:
+    def _search(
+        self, attempt: Callable[[Choice], Candidate], scopes: Sequence[Scope]
+    ) -> tuple[Candidate, list[Candidate]]:
         args = self.args
         given = {"lambda_1": args.lambda_1, "lambda_2": args.lambda_2, "sign": args.sign}
         if args.selection == "codes":
             return search_on_codes(attempt, **given)
-        return search_by_margin(attempt, forget_margin=args.forget_margin, **given)
+        return search_by_margin(attempt, forget_margin=args.forget_margin, scopes=scopes, **given)
 
     def _rename(self, classes: Sequence[int]) -> None:
         config: Any = self.model.config
@@ -276,6 +281,11 @@ def _warnings(classes: Sequence[int], chosen: Candidate, tried: Sequence[Candida
                 f"not forgotten: {100 * (1 - chosen.forgotten[kind]):.0f} % of the {kind} of class {names} are "
                 "still recognised with the best strengths that were tried"
             )
+    if chosen.scope == "head":
+        found.append(
+            f"only the last layer was changed for class {names}, since every stronger change lost some of the rest: "
+            "the features of the class stay, and a little training brings it back"
+        )
     if chosen.lost > _LOST:
         found.append(f"the remaining classes lose {100 * chosen.lost:.0f} % of their witnesses")
     # The choice is taken at its word; of the others, those that the codes call firm.
@@ -290,6 +300,15 @@ def _warnings(classes: Sequence[int], chosen: Candidate, tried: Sequence[Candida
             f"{mended}"
         )
     return found
+
+
+def _head_parameters(model: "PreTrainedModel") -> set[str]:
+    """Names of the weights of the last layer; none where the model has no linear one."""
+    try:
+        own = {id(parameter) for parameter in classification_head(model).parameters()}
+    except InputError:
+        return set()
+    return {name for name, parameter in model.named_parameters() if id(parameter) in own}
 
 
 def _joined(results: Sequence[ScrubResult]) -> ScrubResult:

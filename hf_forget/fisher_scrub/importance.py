@@ -130,10 +130,10 @@ def scrub_weights(
     lambda_2: float | None,
     sign: int,
 ) -> None:
-    """Set `w ← w ± α_l·η` in place, for every parameter that `ratio` names.
+    """Set `w ← w ± α_l·η` in place, for every parameter that `ratio` names, and the other originals back.
 
     Args:
-        model: The model; its other parameters and its buffers stay as they are.
+        model: The model; parameters that `originals` does not name and buffers stay as they are.
         originals: The weights to start from, by name.
         ratio: η, as `forget_ratio` gives it.
         lambda_1, lambda_2: See `step_size`.
@@ -143,3 +143,5 @@ def scrub_weights(
         if name in ratio:
             change = sign * step_size(ratio[name], lambda_1, lambda_2) * ratio[name]
             parameter.copy_((originals[name].double() + change).to(parameter.dtype))
+        elif name in originals:
+            parameter.copy_(originals[name])

@@ -7,7 +7,8 @@ from typing import Literal
 from .witnesses import Shown
 
 Selection = Literal["margin", "codes"]
-Choice = tuple[float | None, float | None, int]
+Scope = Literal["all", "head"]
+Choice = tuple[float | None, float | None, int, Scope]
 
 # Where neither strength is given: λ2 rises along this grid, once without λ1 and once with λ1 in this proportion to it.
 MARGIN_LAMBDA_2 = tuple(0.02 * 2**step for step in range(13))
@@ -23,6 +24,7 @@ class Candidate:
 
     Args:
         lambda_1, lambda_2, sign: The choice; `None` stands for no limit.
+        scope: Whether `all` layers change or the last one alone, `head`.
         retained: Accuracy on the witnesses of the remaining classes, by kind.
         forgotten: Error on those of the forgotten classes, by kind.
         depth: How firmly the least forgotten witness is rejected, by kind; see `Shown.depth`.
@@ -33,6 +35,7 @@ class Candidate:
     lambda_1: float | None
     lambda_2: float | None
     sign: int
+    scope: Scope = "all"
     retained: dict[str, float] = field(default_factory=dict)
     forgotten: dict[str, float] = field(default_factory=dict)
     depth: dict[str, float] = field(default_factory=dict)
@@ -83,28 +86,34 @@ def search_by_margin(
     lambda_1: float | None = None,
     lambda_2: float | None = None,
     sign: int | None = None,
+    scopes: Sequence[Scope] = ("all", "head"),
 ) -> tuple[Candidate, list[Candidate]]:
     """Take the candidate that keeps most of the rest among the gentlest ones that forget firmly.
 
     λ2 rises until every witness of the forgotten classes is rejected firmly, once alone and once with λ1 in proportion.
     Which serves better depends on the net: alone, λ2 moves every layer by as much; λ1 holds back the layers that do not
-    tell the classes apart, such as the first convolutions. The positive sign is tried where the negative one does not
-    do. What is given is not searched.
+    tell the classes apart, such as the first convolutions. Where both lose something of the rest, the last layer alone
+    is tried, too; where nothing forgets firmly, the positive sign. What is given is not searched.
 
     Args:
         attempt: Tries a choice.
         forget_margin: How firmly; see `Candidate.firm`.
         lambda_1, lambda_2, sign: What is given; with one strength given the other is out of force.
+        scopes: Which layers may change, in the order of preference.
 
     Returns:
         The choice, and everything that was tried in its order. Where nothing forgets firmly, the highest `A_R + E_F`.
     """
     tried: list[Candidate] = []
+    firm: list[Candidate] = []
     for direction in (sign,) if sign is not None else (-1, 1):
-        for ladder in _ladders(lambda_1, lambda_2):
-            _climb(ladder, direction, attempt, forget_margin, tried)
-        firm = [candidate for candidate in tried if candidate.firm(forget_margin)]
-        if any(candidate.lost <= 0 for candidate in firm):
+        for scope in scopes:
+            for ladder in _ladders(lambda_1, lambda_2, scope):
+                _climb([(*strengths, direction, scope) for strengths in ladder], attempt, forget_margin, tried)
+            firm = [candidate for candidate in tried if candidate.firm(forget_margin)]
+            if any(candidate.lost <= 0 for candidate in firm):
+                break
+        if firm:
             break
     if firm:
         return min(firm, key=lambda candidate: (candidate.lost, -candidate.kept)), tried
@@ -119,8 +128,8 @@ def search_on_codes(
     sign: int | None = None,
 ) -> tuple[Candidate, list[Candidate]]:
     """Take the highest `A_R + E_F` on the codes over the paper's grids, the first of equals from weak to strong."""
-    choices = [
-        (first, second, direction)
+    choices: list[Choice] = [
+        (first, second, direction, "all")
         for second in ((lambda_2,) if lambda_2 is not None else PAPER_LAMBDA_2)
         for first in ((lambda_1,) if lambda_1 is not None else PAPER_LAMBDA_1)
         for direction in ((sign,) if sign is not None else (-1, 1))
@@ -129,28 +138,27 @@ def search_on_codes(
     return max(tried, key=lambda candidate: candidate.score(("codes",))), tried
 
 
-def _ladders(lambda_1: float | None, lambda_2: float | None) -> Iterator[list[tuple[float | None, float | None]]]:
+def _ladders(
+    lambda_1: float | None, lambda_2: float | None, scope: Scope
+) -> Iterator[list[tuple[float | None, float | None]]]:
     if lambda_1 is not None or lambda_2 is not None:
         yield [(lambda_1, lambda_2)]
         return
     yield [(None, value) for value in MARGIN_LAMBDA_2]
-    yield [(LAMBDA_1_PER_LAMBDA_2 * value, value) for value in MARGIN_LAMBDA_2]
+    if scope == "all":
+        yield [(LAMBDA_1_PER_LAMBDA_2 * value, value) for value in MARGIN_LAMBDA_2]
 
 
 def _climb(
-    ladder: Sequence[tuple[float | None, float | None]],
-    sign: int,
-    attempt: Callable[[Choice], Candidate],
-    forget_margin: float,
-    tried: list[Candidate],
+    ladder: Sequence[Choice], attempt: Callable[[Choice], Candidate], forget_margin: float, tried: list[Candidate]
 ) -> None:
     """Try ever stronger choices until one forgets firmly, and then one between it and the last that did not."""
-    for place, (first, second) in enumerate(ladder):
-        tried.append(attempt((first, second, sign)))
+    for place, choice in enumerate(ladder):
+        tried.append(attempt(choice))
         if tried[-1].firm(forget_margin):
             if place:
-                gentler = tuple(value and value / 2**0.5 for value in (first, second))
-                tried.append(attempt((gentler[0], gentler[1], sign)))
+                first, second = (value and value / 2**0.5 for value in choice[:2])
+                tried.append(attempt((first, second, *choice[2:])))
             return
 
 

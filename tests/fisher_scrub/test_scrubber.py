@@ -49,6 +49,7 @@ def test_class_is_forgotten_and_the_rest_kept_on_codes_alone(digits, parent, fig
     retained, error = figures(parent, [label])
     assert error >= 98 and retained >= before - 1.5
     assert result.chosen.sign == -1 and result.chosen.firm(1.0) and result.seconds < 10
+    assert result.chosen.scope == "all"
 
 
 @pytest.mark.parametrize("sequential", [False, True])
