@@ -50,7 +50,7 @@ def test_public_names_are_declared_and_listed():
     assert set(dir(hf_forget)) >= PUBLIC
 
 
-@pytest.mark.parametrize("name", ["FisherScrubber", "ForgetReport", "KnowledgeGraph", "load_recipe", "register_objective"])
+@pytest.mark.parametrize("name", ["FisherScrubber", "ForgetReport", "KnowledgeGraph", "load_recipe"])
 def test_public_name_resolves(name):
     assert getattr(hf_forget, name).__name__ == name
 

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from ..errors import InputError
 from ..models.parent_options import ParentOptions
@@ -93,8 +93,8 @@ class FisherScrubConfig(ParentOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name, accepted in (("importance", Importance), ("selection", Selection)):
-            if getattr(self, name) not in accepted.__args__:
-                choices = ", ".join(accepted.__args__)
+            if getattr(self, name) not in get_args(accepted):
+                choices = ", ".join(get_args(accepted))
                 raise InputError(f"unknown {name} '{getattr(self, name)}'; accepted: {choices}")
         for name in ("lambda_1", "lambda_2", "forget_margin"):
             value = getattr(self, name)

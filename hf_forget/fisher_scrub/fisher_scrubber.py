@@ -258,7 +258,7 @@ class FisherScrubber:
         self, attempt: Callable[[Choice], Candidate], scopes: Sequence[Scope]
     ) -> tuple[Candidate, list[Candidate]]:
         args = self.args
-        given = {"lambda_1": args.lambda_1, "lambda_2": args.lambda_2, "sign": args.sign}
+        given: dict[str, Any] = {"lambda_1": args.lambda_1, "lambda_2": args.lambda_2, "sign": args.sign}
         if args.selection == "codes":
             return search_on_codes(attempt, **given)
         return search_by_margin(attempt, forget_margin=args.forget_margin, scopes=scopes, **given)

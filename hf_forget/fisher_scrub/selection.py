@@ -13,6 +13,8 @@ Choice = tuple[float | None, float | None, int, Scope]
 # Where neither strength is given: λ2 rises along this grid, once without λ1 and once with λ1 in this proportion to it.
 MARGIN_LAMBDA_2 = tuple(0.02 * 2**step for step in range(13))
 LAMBDA_1_PER_LAMBDA_2 = 1 / 2000
+# A choice that leaves the remaining witnesses less of their margin than this has done more than forget.
+_KEPT_MARGIN = 0.7
 # The paper's grids.
 PAPER_LAMBDA_1 = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 PAPER_LAMBDA_2 = (1e-1, 1.0, 1e1, 1e2, 1e3, 1e4, 1e5)
@@ -46,6 +48,10 @@ class Candidate:
         """Whether every witness of the forgotten classes is rejected at least `margin` times as firmly as held."""
         return bool(self.depth) and min(self.depth.values()) >= margin
 
+    def spares_the_rest(self) -> bool:
+        """Whether no witness of the remaining classes is lost, and most of their margin is left."""
+        return self.lost <= 0 and self.kept >= _KEPT_MARGIN
+
     def score(self, kinds: Sequence[str] | None = None) -> float:
         """`A_R + E_F` on the witnesses, averaged over their kinds."""
         tables = (self.retained, self.forgotten)
@@ -76,7 +82,9 @@ def judged(choice: Choice, shown: dict[str, Shown], before: dict[str, Shown], fo
         if found["retained"] is not None:
             lost.append((before[kind].retained_accuracy(forget) or 0.0) - found["retained"])
             kept.append(item.kept_margin(forget, before[kind]))
-    return Candidate(*choice, **tables, kept=_mean(kept), lost=max(lost))
+    return Candidate(
+        *choice, tables["retained"], tables["forgotten"], tables["depth"], kept=_mean(kept), lost=max(lost)
+    )
 
 
 def search_by_margin(
@@ -92,8 +100,9 @@ def search_by_margin(
 
     λ2 rises until every witness of the forgotten classes is rejected firmly, once alone and once with λ1 in proportion.
     Which serves better depends on the net: alone, λ2 moves every layer by as much; λ1 holds back the layers that do not
-    tell the classes apart, such as the first convolutions. Where both lose something of the rest, the last layer alone
-    is tried, too; where nothing forgets firmly, the positive sign. What is given is not searched.
+    tell the classes apart, such as the first convolutions. Where both lose something of the rest, or much of its
+    margin, the last layer alone is tried, too; where nothing forgets firmly, the positive sign. What is given is not
+    searched.
 
     Args:
         attempt: Tries a choice.
@@ -111,12 +120,12 @@ def search_by_margin(
             for ladder in _ladders(lambda_1, lambda_2, scope):
                 _climb([(*strengths, direction, scope) for strengths in ladder], attempt, forget_margin, tried)
             firm = [candidate for candidate in tried if candidate.firm(forget_margin)]
-            if any(candidate.lost <= 0 for candidate in firm):
+            if any(candidate.spares_the_rest() for candidate in firm):
                 break
         if firm:
             break
     if firm:
-        return min(firm, key=lambda candidate: (candidate.lost, -candidate.kept)), tried
+        return min(firm, key=lambda item: (not item.spares_the_rest(), item.lost, -item.kept)), tried
     return max(tried, key=lambda candidate: candidate.score()), tried
 
 

@@ -1,7 +1,7 @@
 """The options by which a recipe trains the small model that it works on."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from ..errors import InputError
 
@@ -50,7 +50,7 @@ class ParentOptions:
     parent_test_images: int | None = field(default=None, metadata={"help": "Measure on the first so many test images."})
 
     def __post_init__(self) -> None:
-        if self.parent not in ParentArchitecture.__args__:  # type: ignore[attr-defined]
+        if self.parent not in get_args(ParentArchitecture):
             raise InputError(f"unknown parent '{self.parent}'; accepted: mlp, convnet")
         if self.parent_hidden_sizes is not None and (not self.parent_hidden_sizes or min(self.parent_hidden_sizes) < 1):
             raise InputError(

@@ -62,6 +62,14 @@ def test_last_layer_alone_is_tried_only_where_the_rest_would_lose():
     assert {candidate.scope for candidate in tried} == {"all"}
 
 
+def test_last_layer_alone_is_taken_where_little_margin_of_the_rest_would_be_left():
+    def attempt(choice):
+        return outcome(choice, choice[1], kept=0.4 if choice[3] == "all" else 0.9)
+
+    chosen, _ = search_by_margin(attempt, forget_margin=1.0)
+    assert chosen.scope == "head"
+
+
 def test_positive_sign_is_tried_where_the_negative_one_does_not_do():
     chosen, _ = search_by_margin(lambda choice: outcome(choice, choice[1] * choice[2]), forget_margin=1.0)
     assert chosen.sign == 1 and chosen.firm(1.0)
