@@ -1,5 +1,6 @@
 """The mathematics of scrubbing: importance of each weight for each code, their ratio, and the capped update."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 Importance = Literal["logit", "loss"]
 Weights = dict[str, "Tensor"]
+
+# A number that float32 can hold, and that no ratio of importance comes near.
+_LARGEST_RATIO = 1e30
 
 
 def code_importance(
@@ -75,10 +79,11 @@ def _loss(logits: "Tensor", label: "Tensor", kind: Importance, known: Sequence[i
 
 
 def _checked(squares: Weights, kind: Importance) -> Weights:
-    for name, square in squares.items():
-        if not torch.isfinite(square).all():
+    sums = {name: float(square.sum()) for name, square in squares.items()}
+    for name, value in sums.items():
+        if not math.isfinite(value):
             raise InputError(f"the gradient of '{name}' is not finite; check the model's weights")
-    total = sum(float(square.sum()) for square in squares.values())
+    total = sum(sums.values())
     if kind == "logit" and total > 0:
         for square in squares.values():
             square /= total
@@ -98,11 +103,17 @@ def forget_ratio(importance: Sequence[Weights], forget: Sequence[int], retain: S
     """
     ratio = {}
     for name in importance[0]:
-        wanted = torch.stack([importance[index][name] for index in forget]).mean(0)
-        kept = torch.stack([importance[index][name] for index in retain]).mean(0)
-        smallest = torch.finfo(torch.float64).tiny
-        ratio[name] = torch.where(kept > smallest, wanted / kept.clamp_min(smallest), torch.zeros_like(kept))
+        wanted, kept = (_mean([importance[index][name] for index in classes]) for classes in (forget, retain))
+        found = (wanted / kept).masked_fill_(kept <= torch.finfo(torch.float64).tiny, 0.0)
+        ratio[name] = found.clamp_(max=_LARGEST_RATIO).float()
     return ratio
+
+
+def _mean(parts: "Sequence[Tensor]") -> "Tensor":
+    total = parts[0].clone()
+    for part in parts[1:]:
+        total += part
+    return total / len(parts)
 
 
 def step_size(ratio: "Tensor", lambda_1: float | None, lambda_2: float | None) -> float:
@@ -141,7 +152,7 @@ def scrub_weights(
     """
     for name, parameter in model.named_parameters():
         if name in ratio:
-            change = sign * step_size(ratio[name], lambda_1, lambda_2) * ratio[name]
-            parameter.copy_((originals[name].double() + change).to(parameter.dtype))
+            step = sign * step_size(ratio[name], lambda_1, lambda_2)
+            parameter.copy_(torch.add(originals[name], ratio[name], alpha=step))
         elif name in originals:
             parameter.copy_(originals[name])
