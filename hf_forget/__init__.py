@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .concept_unlearn import ConceptUnlearnConfig, ConceptUnlearnTrainer
     from .evidence.report import ForgetReport
+    from .fisher_scrub import FisherScrubber, FisherScrubConfig, MnemonicCodes, MnemonicCollator
     from .lm.knowledge import KnowledgeGraph
     from .lm.objectives import register_objective
     from .recipe import load_recipe
@@ -22,8 +23,12 @@ __version__ = "0.1.0"
 _HOME = {
     "ConceptUnlearnConfig": "concept_unlearn",
     "ConceptUnlearnTrainer": "concept_unlearn",
+    "FisherScrubConfig": "fisher_scrub",
+    "FisherScrubber": "fisher_scrub",
     "ForgetReport": "evidence.report",
     "KnowledgeGraph": "lm.knowledge",
+    "MnemonicCodes": "fisher_scrub",
+    "MnemonicCollator": "fisher_scrub",
     "load_recipe": "recipe",
     "register_objective": "lm.objectives",
 }
@@ -31,8 +36,12 @@ _HOME = {
 __all__ = [
     "ConceptUnlearnConfig",
     "ConceptUnlearnTrainer",
+    "FisherScrubConfig",
+    "FisherScrubber",
     "ForgetReport",
     "KnowledgeGraph",
+    "MnemonicCodes",
+    "MnemonicCollator",
     "__version__",
     "load_recipe",
     "register_objective",

@@ -252,10 +252,9 @@ def _copy(args: argparse.Namespace) -> int:
 
 
 def _fetch_assets(args: argparse.Namespace) -> int:
-    from .data.assets import ASSETS, fetch_asset, get_asset
+    from .data.fetching import fetch_embedded
 
-    assets = [get_asset(name) for name in args.names] or list(ASSETS.values())
-    paths = {asset.id: str(fetch_asset(asset.id)) for asset in assets}
+    paths = {name: str(path) for name, path in fetch_embedded(args.names).items()}
     _show(args, paths, lambda: print("\n".join(f"{name}: {path}" for name, path in paths.items())))
     return 0
 

@@ -78,7 +78,7 @@ def build_parser(handlers: Mapping[str, Handler]) -> tuple[argparse.ArgumentPars
     copy.add_argument("recipe", metavar="RECIPE", help="see hf-forget recipes")
     copy.add_argument("destination", metavar="DEST", help="a file or a folder")
     copy.add_argument("--overwrite", action="store_true", help="replace an existing file")
-    fetch = command("fetch-assets", "install the embedded models")
+    fetch = command("fetch-assets", "install the embedded models and image sets")
     fetch.add_argument("names", metavar="NAME", nargs="*", help="which; all if none is given")
     doctor = command("doctor", "check the installation")
     doctor.add_argument("--purge", action="store_true", help="empty the cache, which holds knowledge too")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .data.assets import ASSETS, verify_asset
 from .data.cache import cache_dir, purge_cache
+from .data.image_assets import IMAGE_ASSETS, verify_image_asset
 from .errors import HfForgetError
 
 # As in constraints.txt, which does not come with the wheel.
@@ -57,6 +58,7 @@ def diagnose() -> list[Check]:
         _processor(),
         *_cache(),
         *_assets(),
+        *_image_assets(),
         _hub(),
     ]
 
@@ -149,6 +151,18 @@ def _assets() -> list[Check]:
         try:
             verify_asset(asset)
             checks.append(Check(asset.id, True, f"{asset.package}, hash as expected, licence {asset.licence}"))
+        except HfForgetError as error:
+            checks.append(Check(asset.id, False, str(error), asset.install_command))
+    return checks
+
+
+def _image_assets() -> list[Check]:
+    checks = []
+    for asset in IMAGE_ASSETS.values():
+        try:
+            verify_image_asset(asset)
+            found = "hashes as expected" if asset.files else "installed"
+            checks.append(Check(asset.id, True, f"{asset.package}, {found}, licence {asset.licence}"))
         except HfForgetError as error:
             checks.append(Check(asset.id, False, str(error), asset.install_command))
     return checks

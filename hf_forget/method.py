@@ -65,8 +65,11 @@ class Method(Protocol):
     """One way to make a model forget (or to repair it); `hf_forget.run` drives it through the road.
 
     `config_class` is a dataclass whose fields are the recipe's keys. Its `output_dir` is, during a run, the folder for
-    checkpoints inside the workspace. In a run of several processes `load`, `prepare`, `apply` and `save` are called in
-    each of them, `prepare` in the first before the others; the rest is called in the first only.
+    checkpoints inside the workspace. A method may name option classes of its own in `model_class` and `evidence_class`;
+    otherwise those of `hf_forget.options` and of language models' evidence are used.
+
+    In a run of several processes `load`, `prepare`, `apply` and `save` are called in each of them, `prepare` in the
+    first before the others; the rest is called in the first only.
     """
 
     config_class: type
@@ -99,7 +102,10 @@ class Method(Protocol):
         """Judge the two measurements by the rule of `evidence`."""
 
 
-_METHODS = {"concept_unlearn": ("hf_forget.concept_unlearn.concept_unlearn_method", "ConceptUnlearnMethod")}
+_METHODS = {
+    "concept_unlearn": ("hf_forget.concept_unlearn.concept_unlearn_method", "ConceptUnlearnMethod"),
+    "fisher_scrub": ("hf_forget.fisher_scrub.fisher_scrub_method", "FisherScrubMethod"),
+}
 
 
 def available_methods() -> list[str]:

@@ -225,11 +225,12 @@ def sections_for(method: str) -> dict[str, type]:
     from .method import get_method
     from .options import LoraOptions, ModelOptions
 
+    found = get_method(method)
     return {
-        "method": get_method(method).config_class,
-        "model": ModelOptions,
+        "method": found.config_class,
+        "model": getattr(found, "model_class", ModelOptions),
         "lora": LoraOptions,
-        "evidence": EvidenceOptions,
+        "evidence": getattr(found, "evidence_class", EvidenceOptions),
     }
 
 

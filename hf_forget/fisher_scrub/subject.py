@@ -1,0 +1,176 @@
+"""What a recipe of `fisher_scrub` works on: images, the model and its codes, trained where they are not given."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    TrainingArguments,
+    ViTImageProcessorPil,
+    default_data_collator,
+)
+
+from ..data.images import class_names, image_tensors, load_images
+from ..data.model_names import resolve_model
+from ..data.weights import weights_sha256
+from ..errors import InputError
+from ..evidence.labelled_inputs import LabelledInputs
+from ..models.parents import TensorRows, parent_config, trained_parent
+from .fisher_scrub_config import FisherScrubConfig
+from .learning import learn_codes
+from .mnemonic import MnemonicCodes, MnemonicCollator
+from .road_options import ScrubModelOptions
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+    from transformers import PreTrainedModel
+
+# Pixels whose mean and spread stand for those of the whole set.
+_IMAGES_FOR_STATISTICS = 5_000
+
+
+@dataclass
+class Material:
+    """Images as the model takes them.
+
+    Args:
+        train, test: Inputs with labels.
+        class_names: Names of the classes, by label.
+        processor: The image processor.
+    """
+
+    train: LabelledInputs
+    test: LabelledInputs
+    class_names: list[str]
+    processor: Any
+
+
+def load_material(args: FisherScrubConfig, model_path: str | None) -> Material:
+    """Load the images of a recipe; a given model's own processor prepares them, otherwise one is made.
+
+    Raises:
+        InputError: If no image set is named or it cannot be used.
+    """
+    if not args.dataset_name:
+        raise InputError("dataset_name is missing; give the images, for example --dataset_name embedded:mnist")
+    found = load_images(args.dataset_name)
+    processor = processor_for(found) if model_path is None else AutoImageProcessor.from_pretrained(model_path)
+    parts = [
+        LabelledInputs(*image_tensors(_first(found[split], count), processor))
+        for split, count in (("train", args.parent_train_images), ("test", args.parent_test_images))
+    ]
+    return Material(parts[0], parts[1], class_names(found["train"]), processor)
+
+
+def processor_for(images: "DatasetDict") -> ViTImageProcessorPil:
+    """Return a processor that keeps the size of the images and gives them mean 0 and spread 1 by channel."""
+    plain = ViTImageProcessorPil(do_resize=False, do_normalize=False)
+    pixels, _ = image_tensors(_first(images["train"], _IMAGES_FOR_STATISTICS), plain)
+    mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))
+    return ViTImageProcessorPil(
+        do_resize=False,
+        image_mean=[round(float(value), 4) for value in mean],
+        image_std=[round(max(float(value), 1e-3), 4) for value in std],
+    )
+
+
+def find_codes(args: FisherScrubConfig, shape: Sequence[int], classes: int) -> MnemonicCodes:
+    """Read the codes that a recipe names, or draw them."""
+    if args.codes is not None:
+        return MnemonicCodes.load(args.codes)
+    return MnemonicCodes.generate(classes, shape, seed=args.codes_seed)
+
+
+def codes_sha256(codes: MnemonicCodes) -> str:
+    """Return the hash by which codes are known."""
+    return hashlib.sha256(codes.values.numpy().tobytes()).hexdigest()
+
+
+def make_parent(
+    args: FisherScrubConfig,
+    material: Material,
+    codes: MnemonicCodes,
+    *,
+    without: Sequence[int] = (),
+    report: Callable[[str], None] | None = None,
+) -> Path:
+    """Return the folder of the parent, trained with the codes unless cached.
+
+    Args:
+        args: Options of the recipe.
+        material: The images.
+        codes: The codes.
+        without: Classes that this parent never sees, neither their images nor their codes: the reference.
+        report: Called with a line of text when training begins.
+    """
+    seen = material.train.without(list(without)) if without else material.train
+    collator = MnemonicCollator(default_data_collator, codes, args.t_mix, seed=args.parent_seed)
+    return trained_parent(
+        args,
+        parent_config(args, material.train.inputs[:1], material.class_names),
+        TensorRows(seen.inputs, seen.labels),
+        collator=collator,
+        collator_key=f"{codes_sha256(codes)} {args.t_mix}",
+        report=report,
+    )
+
+
+def load_given_model(options: ScrubModelOptions, names: Sequence[str]) -> tuple["PreTrainedModel", dict[str, Any]]:
+    """Load the classifier that a recipe names, with a new last layer where it has other classes; and its provenance.
+
+    Raises:
+        InputError: If there is no such classifier.
+    """
+    resolved = resolve_model(str(options.model_name_or_path))
+    given = {"num_labels": len(names), "ignore_mismatched_sizes": True}
+    try:
+        model = AutoModelForImageClassification.from_pretrained(
+            resolved.path, dtype=torch.float32, use_safetensors=True, **given
+        )
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError(f"the model in {resolved.path} cannot be loaded as an image classifier: {error}") from None
+    if all(name.startswith("LABEL_") for name in model.config.id2label.values()):
+        model.config.id2label = dict(enumerate(names))
+        model.config.label2id = {name: label for label, name in enumerate(names)}
+    identity = {"sha256": resolved.sha256} if resolved.sha256 else {"revision": resolved.revision}
+    return model.eval(), {"name": resolved.name, "source": resolved.source, "dtype": options.dtype, **identity}
+
+
+def teach_codes(
+    model: "PreTrainedModel", args: FisherScrubConfig, material: Material, codes: MnemonicCodes, folder: Path
+) -> None:
+    """Train a given model for `code_epochs` with the codes mixed in; a resumed run finds it in `folder`."""
+    if (folder / "config.json").is_file():
+        model.load_state_dict(AutoModelForImageClassification.from_pretrained(folder).state_dict())
+        return
+    arguments = TrainingArguments(
+        output_dir=str(folder.with_name("code_checkpoints")),
+        num_train_epochs=args.code_epochs,
+        learning_rate=args.parent_learning_rate,
+        weight_decay=args.parent_weight_decay,
+        per_device_train_batch_size=args.parent_batch_size,
+        seed=args.parent_seed,
+        remove_unused_columns=False,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=not torch.cuda.is_available(),
+    )
+    rows = TensorRows(material.train.inputs, material.train.labels)
+    learn_codes(model, codes, rows, t_mix=args.t_mix, args=arguments)
+    model.save_pretrained(folder)
+
+
+def parent_provenance(args: FisherScrubConfig, folder: Path) -> dict[str, Any]:
+    """Describe a parent as the report describes base models."""
+    name = f"{args.parent} trained on {args.dataset_name}"
+    return {"name": name, "source": "recipe", "sha256": weights_sha256(folder), "dtype": "float32"}
+
+
+def _first(rows: Any, count: int | None) -> Any:
+    return rows if count is None else rows.select(range(min(count, len(rows))))

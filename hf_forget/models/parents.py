@@ -1,0 +1,173 @@
+"""Parents: small models that a recipe trains once and keeps in the cache, by the hash of all that makes them."""
+
+import copy
+import hashlib
+import json
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import (
+    AutoModelForImageClassification,
+    PrinterCallback,
+    TrainingArguments,
+    default_data_collator,
+    set_seed,
+)
+
+from ..data.cache import cache_dir, remove
+from ..errors import InputError
+from ..trainer import ForgetTrainer
+from . import ConvNetConfig, MLPConfig
+from .parent_options import ParentOptions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+logger = logging.getLogger(__name__)
+
+_VERSION = 1
+_MARKER = "hf_forget_parent.json"
+_CONFIGS = {"mlp": MLPConfig, "convnet": ConvNetConfig}
+Collator = Callable[[list[Any]], dict[str, Any]]
+
+
+class TensorRows(torch.utils.data.Dataset):
+    """Images and labels in memory, as rows for a `Trainer`."""
+
+    def __init__(self, pixel_values: "Tensor", labels: "Tensor") -> None:
+        self.pixel_values = pixel_values
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> dict[str, "Tensor"]:
+        return {"pixel_values": self.pixel_values[index], "labels": self.labels[index]}
+
+
+def parent_config(options: ParentOptions, images: "Tensor", class_names: list[str]) -> "PreTrainedConfig":
+    """Return the configuration of a parent for images of this size and these classes.
+
+    Raises:
+        InputError: If the images are not square.
+    """
+    channels, height, width = images.shape[1:]
+    if height != width:
+        raise InputError(f"parents take square images, and these have {height} × {width} pixels; resize them")
+    given: dict[str, Any] = {"image_size": height, "num_channels": channels}
+    if options.parent_hidden_sizes is not None:
+        given["hidden_sizes"] = options.parent_hidden_sizes
+    if options.parent_activation is not None:
+        given["hidden_act"] = options.parent_activation
+    return _CONFIGS[options.parent](
+        **given, id2label=dict(enumerate(class_names)), label2id={name: i for i, name in enumerate(class_names)}
+    )
+
+
+def trained_parent(
+    options: ParentOptions,
+    config: "PreTrainedConfig",
+    rows: TensorRows,
+    *,
+    collator: Collator = default_data_collator,
+    collator_key: str = "",
+    report: Callable[[str], None] | None = None,
+) -> Path:
+    """Return the folder of a parent, trained unless the cache has it.
+
+    It is trained by `transformers.Trainer` with AdamW and a linear schedule, in a folder beside that is renamed when
+    whole, under a lock.
+
+    Args:
+        options ([`ParentOptions`]): How to train.
+        config: Configuration of the model.
+        rows: What to train on.
+        collator: Makes batches of rows.
+        collator_key: What tells this collator from others, such as the hash of its codes.
+        report: Called with a line of text when training begins.
+    """
+    from filelock import FileLock
+
+    key = _key(options, config, rows, collator_key)
+    folder = cache_dir() / "parents" / key
+    for needed in (folder.parent, cache_dir() / "locks"):
+        needed.mkdir(exist_ok=True)
+    with FileLock(cache_dir() / "locks" / f"parent-{key}.lock"):
+        if not (folder / _MARKER).is_file():
+            if report is not None:
+                report(f"Training the parent on {len(rows)} images, once")
+            _train(options, config, rows, collator, folder)
+    return folder
+
+
+def load_parent(folder: Path) -> "PreTrainedModel":
+    """Load a parent in evaluation mode."""
+    return AutoModelForImageClassification.from_pretrained(folder).eval()
+
+
+def _train(options: ParentOptions, config: Any, rows: TensorRows, collator: Collator, folder: Path) -> None:
+    for stale in [*folder.parent.glob(f".{folder.name}.*"), folder]:
+        remove(stale)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        set_seed(options.parent_seed)
+        model = AutoModelForImageClassification.from_config(copy.deepcopy(config))
+        trainer = ForgetTrainer(
+            model=model,
+            args=_arguments(options, partial / "checkpoints"),
+            data_collator=collator,
+            train_dataset=rows,
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+        model.save_pretrained(partial)
+        shutil.rmtree(partial / "checkpoints", ignore_errors=True)
+        (partial / _MARKER).write_text(json.dumps({"version": _VERSION}) + "\n")
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _arguments(options: ParentOptions, folder: Path) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=options.parent_epochs,
+        learning_rate=options.parent_learning_rate,
+        weight_decay=options.parent_weight_decay,
+        per_device_train_batch_size=options.parent_batch_size,
+        seed=options.parent_seed,
+        lr_scheduler_type="linear",
+        remove_unused_columns=False,
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=not torch.cuda.is_available(),
+    )
+
+
+def _key(options: ParentOptions, config: Any, rows: TensorRows, collator_key: str) -> str:
+    training = {
+        name: getattr(options, name)
+        for name in (
+            "parent_epochs",
+            "parent_learning_rate",
+            "parent_weight_decay",
+            "parent_batch_size",
+            "parent_seed",
+        )
+    }
+    described = {"version": _VERSION, "config": config.to_dict(), "training": training, "collator": collator_key}
+    for name in ("transformers_version", "architectures", "dtype"):  # set when a model is made or saved
+        described["config"].pop(name, None)
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode())
+    for tensor in (rows.pixel_values, rows.labels):
+        digest.update(str(tuple(tensor.shape)).encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:24]
