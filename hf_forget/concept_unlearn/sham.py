@@ -119,7 +119,8 @@ def _sham_rows(sham: Subject, prepared: PreparedRows) -> PreparedRows:
         sham.model,
         sham.processing_class,
         sham.configs["method"],
-        prepared.probes,
+        # The target's own names must not stand among those of the invented one.
+        prepared.probes.replace(concept=str(sham.configs["method"].concept), aliases=()),
         report=sham.report,
         check_known=False,
         answers_file=answers_file(cache_dir() / "answers", sham.base_models[0]),
