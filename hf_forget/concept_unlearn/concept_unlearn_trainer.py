@@ -299,7 +299,7 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         found: dict[int, Tensor] = {}
         training = dataset is self.train_dataset
         kept = {row: count for row, count in enumerate(dataset.compared) if count and training}
-        heard = range(len(dataset.rows))
+        heard = list(range(len(dataset.rows)))
         if training and not self.objective.needs_reference:
             heard = [row for row in heard if dataset.rows[row].kind in COMPARED_KINDS]
         model = self.model

@@ -97,8 +97,8 @@ def _stated(elicitor: "KnowledgeElicitor", graph: KnowledgeGraph) -> list[str]:
 
 def _reverse_quiz(elicitor: "KnowledgeElicitor", graph: KnowledgeGraph) -> list[str]:
     """Quiz questions that the model writes for the concept as the answer."""
-    starts = REVERSE_STARTS.get(graph.concept_type, DEFAULT_REVERSE_STARTS)
-    starts = (*(f"Which {kind}" for kind in graph.kinds), *starts)
+    words = REVERSE_STARTS.get(graph.concept_type, DEFAULT_REVERSE_STARTS)
+    starts = [*(f"Which {kind}" for kind in graph.kinds), *words]
     questions = quiz_questions(elicitor, [(graph.concept, start) for start in starts], times=3)
     return [question for question in questions if not mentions(question, graph.names)]
 
