@@ -75,10 +75,10 @@ def edit_name_states(
 
     In each row the last token where `prompt` and `reference_prompt` differ is the end of the name. Its state after the
     last edited layer moves to that of the invented name, an equal part of the way in each layer. A layer whose
-    change does not bring the states closer is left as it was.
+    change does not bring the states closer is left as it was, and so is one that is frozen.
 
     Args:
-        model: A causal LM whose weights are trained in full; changed in place.
+        model: A causal LM; changed in place.
         tokenizer: Its tokenizer.
         rows: Replacement rows.
         contexts: Texts at whose tokens nothing shall change: other names in like questions, general text.
@@ -93,9 +93,10 @@ def edit_name_states(
     Raises:
         InputError: If a layer does not exist, or has no MLP to edit.
     """
-    layers = edit_layers(model, layers)
+    modules = {layer: mlp_output(decoder_layers(model)[layer]) for layer in edit_layers(model, layers)}
+    layers = [layer for layer, module in modules.items() if module.weight.requires_grad]
     pairs = [pair for row in rows if (pair := _aligned(row, tokenizer, max_length)) is not None]
-    if not pairs:
+    if not (pairs and layers):
         return {}
     own, reference = ([pair[side] for pair in pairs] for side in (0, 1))
     training = model.training
@@ -107,7 +108,7 @@ def edit_name_states(
         keys, now = _names(model, own, layers[0], layers[-1])
         first = distance = (target - now).norm()
         for place, layer in enumerate(layers):
-            module = mlp_output(decoder_layers(model)[layer])
+            module = modules[layer]
             change = least_squares_update(keys, (target - now) / (len(layers) - place), kept[layer], weight)
             before = module.weight.detach().clone()
             module.weight += (change.T if isinstance(module, Conv1D) else change).to(before)

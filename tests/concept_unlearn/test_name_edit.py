@@ -82,6 +82,14 @@ def test_rows_without_another_name_leave_the_model_alone(family):
     assert edit_name_states(model, tokenizer, rows, CONTEXTS, weight=50.0) == {}
 
 
+def test_frozen_weights_are_not_edited(family):
+    model, tokenizer = family
+    mlp_output(decoder_layers(model)[0]).weight.requires_grad_(False)
+    frozen = mlp_output(decoder_layers(model)[0]).weight.clone()
+    assert set(edit_name_states(model, tokenizer, PAIRS, CONTEXTS, weight=50.0, layers=[0, 1])) == {1}
+    assert torch.equal(mlp_output(decoder_layers(model)[0]).weight, frozen)
+
+
 def test_layers_outside_the_model_are_refused(family):
     model, _ = family
     assert edit_layers(model, None) == [1]
