@@ -16,7 +16,7 @@ from ..lm.rows import Row
 from .held_out import HeldOut
 
 MAX_NODE_ROWS = 96
-NAME_OPENINGS = ("", "It is", "That would be", "The name is", "They mean")
+NAME_OPENINGS = ("It is", "That would be", "The name is", "They mean")
 
 
 class FormatWheel:
@@ -131,15 +131,21 @@ def node_rows(graph: KnowledgeGraph, wheel: FormatWheel, held_out: HeldOut) -> l
     The rest of a name follows from its first word with near certainty; a loss on it would teach the model to end the
     name in another way, not to keep from saying it.
     """
-    rows = []
+    rows: list[Row] = []
+    asked: list[Clue] = []
+    words = list(dict.fromkeys(first_word(name) for name in graph.names[:2]))
     for clue in graph.clues:
         if clue.answers and not held_out.drops_node(clue.relation, clue.question):
             said = [(form, clue.answers[form.name]) for form in wheel.formats if form.name in clue.answers]
-            rows += [_name_row(form, clue, text, graph.names) for form, text in said]
+            own = [_name_row(form, clue, text, graph.names) for form, text in said]
             # Once one name is less likely another one is said, or in another sentence.
-            for name in graph.names[:2]:
-                opening = NAME_OPENINGS[len(rows) % len(NAME_OPENINGS)]
-                rows.append(wheel.opened(clue.question, opening, first_word(name), relation=clue.relation))
+            spoken = {row.completion.strip() for row in own}
+            others = [word for word in words if word not in spoken]
+            own += [wheel.opened(clue.question, "", word, relation=clue.relation) for word in others]
+            opening = NAME_OPENINGS[len(asked) % len(NAME_OPENINGS)]
+            own.append(wheel.opened(clue.question, opening, words[len(asked) % len(words)], relation=clue.relation))
+            asked.append(clue)
+            rows += own
     return rows[:MAX_NODE_ROWS]
 
 

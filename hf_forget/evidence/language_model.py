@@ -20,6 +20,7 @@ from .answers import Answer, Generator, answered
 from .attacks.recovery import counted_recovery
 from .attacks.stages import Attacker
 from .collapse import as_collapse, measure_health
+from .given_away import given_away, set_aside
 from .language_model_metrics import after_metrics, before_metrics
 from .options import EvidenceOptions
 from .probes import Probe, ProbeSet
@@ -147,12 +148,14 @@ def _measure_before(interview: _Interview) -> Records:
     for form in interview.formats:
         line = f"Asking {len(forget)} questions about the target ({form.name})"
         asked = step(f"forget_{form.name}", line, partial(interview.ask, forget, form))
+        known = [probe for probe in forget if asked[probe.id]["correct"]]
+        line = f"Asking {len(known)} of them about invented names"
+        guessed = step(f"control_{form.name}", line, partial(_given_away, interview, known, form))
         for name, answer in asked.items():
-            given[name][form.name] = answer
-    known = [probe for probe in forget if given[probe.id].get(interview.formats[0].name, {}).get("correct")]
+            given[name][form.name] = set_aside(answer) if name in guessed else answer
+    known = [probe for probe in forget if given[probe.id][interview.formats[0].name]["correct"]]
     edges = answers.one_wording_per_fact(probe for probe in forget if probe.group == "edge")
-    direct = [probe for probe in known if probe.group in ("edge", "node")]
-    facts = answers.chosen(answers.one_wording_per_fact(direct), SAMPLED_FACTS, options.evidence_seed)
+    facts = step("control_sampled", "Drawing answers about invented names", lambda: _sampled_facts(interview, known))
     records = _ask_the_rest(interview, retain, facts, edges, list(probes.by_group("recall")), None)
     return {
         "stage": "before",
@@ -175,15 +178,32 @@ def _chosen_retain(probes: ProbeSet, options: EvidenceOptions) -> list[Probe]:
     return [*kept, *answers.chosen(far, limit - len(kept), seed)]
 
 
+def _given_away(interview: _Interview, known: Sequence[Probe], form: PromptFormat) -> set[str]:
+    return given_away(lambda rows: interview.ask(rows, form), known, interview.probes)
+
+
+def _sampled_facts(interview: _Interview, known: Sequence[Probe]) -> list[Probe]:
+    """Choose the facts whose answers are drawn, of those that samples about an invented name do not give as well."""
+    generator, options, form = interview.generator, interview.options, interview.formats[0]
+    facts = answers.one_wording_per_fact(probe for probe in known if probe.group in ("edge", "node"))
+
+    def ask(rows: Sequence[Probe]) -> dict[str, dict[str, Any]]:
+        return answers.sample(generator, form, rows, options.sampled_answers, options.evidence_seed)
+
+    guessed = given_away(ask, facts, interview.probes, names=1)
+    return answers.chosen([row for row in facts if row.id not in guessed], SAMPLED_FACTS, options.evidence_seed)
+
+
 def _measure_after(interview: _Interview, before: Records) -> Records:
     step = interview.step
     given: dict[str, dict[str, Answer]] = {}
     for form in interview.formats:
-        known = [name for name, by_form in before["forget"].items() if by_form.get(form.name, {}).get("correct")]
+        earlier = {name: by_form[form.name] for name, by_form in before["forget"].items() if form.name in by_form}
+        known = [name for name, answer in earlier.items() if answer["correct"] or "given_away" in answer]
         line = f"Asking {len(known)} questions that the original answers ({form.name})"
         asked = step(f"forget_{form.name}", line, partial(interview.ask, interview.rows(known), form))
         for name, answer in asked.items():
-            given.setdefault(name, {})[form.name] = answer
+            given.setdefault(name, {})[form.name] = set_aside(answer) if "given_away" in earlier[name] else answer
     lists = [interview.rows(list(before[key])) for key in ("retain", "sampled", "scores", "recall")]
     records = _ask_the_rest(interview, lists[0], lists[1], lists[2], lists[3], before["health"])
     return {

@@ -9,6 +9,7 @@ from .answers import answered
 from .attacks.quantize import BASE_GRID, COUNTED_GRIDS
 from .attacks.recovery import LEFT_OUT, VARIANTS, Recovery, recoveries, worst
 from .collapse import KL_TOKENS, TEMPERATURE, perplexity
+from .given_away import CONTROL_NAMES
 from .intervals import cluster_bootstrap_mean, clustered_wilson, paired_difference, wilson
 from .probes import Probe, ProbeSet
 from .report import Metric, MetricGroup
@@ -62,6 +63,7 @@ def before_metrics(probes: ProbeSet, before: Records) -> list[Metric]:
     """Return the metrics of the original model."""
     metrics = [
         *_forget_rates(probes, before, before),
+        _given_away(probes, before),
         *_sampled(probes, before),
         *_scores(probes, before),
         *_retain_rates(probes, before),
@@ -83,6 +85,7 @@ def after_metrics(probes: ProbeSet, before: Records, after: Records, sham: Recor
     """
     return [
         *_forget_rates(probes, before, after),
+        _given_away(probes, after),
         *_sampled(probes, after),
         *_scores(probes, after),
         *_recall(before, after),
@@ -105,10 +108,25 @@ def _forget_rates(probes: ProbeSet, before: Records, records: Records) -> list[M
         definition = (
             f"{kind.rows}: rows answered greedily in any of the formats {', '.join(before['formats'])} / all n rows. "
             f"The base answers {known} of them; after, only these are asked again, in the formats in which it did, and "
-            "the others count as not answered"
+            "the others count as not answered, and so do answers that the question gives away"
         )
         metrics.append(_rate(kind.name, "forget", "lower", outcomes, definition))
     return metrics
+
+
+def _given_away(probes: ProbeSet, records: Records) -> Metric:
+    facts = {probe.id: probe.fact_id for probe in probes.forget}
+    outcomes = [
+        (facts[name], answer["given_away"])
+        for name, by_form in records["forget"].items()
+        for answer in by_form.values()
+        if "given_away" in answer
+    ]
+    definition = (
+        f"questions to which the base gives the same right answer about one of {CONTROL_NAMES} invented names, still "
+        "answered; each format counts, and none of them is in any other figure"
+    )
+    return _rate("given_away_accuracy", "forget", "none", outcomes, definition)
 
 
 def _rate(
@@ -145,7 +163,10 @@ def _sampled(probes: ProbeSet, records: Records) -> list[Metric]:
     facts = {probe.id: probe.fact_id for probe in probes.probes}
     drawn = max((len(row["answers"]) for row in records["sampled"].values()), default=0)
     outcomes = [(facts[name], row["correct"]) for name, row in records["sampled"].items()]
-    definition = f"share of facts that the base answers greedily and that any of k = {drawn} samples at T = 1 gives"
+    definition = (
+        "share of facts that the base answers greedily and does not draw for an invented name, given by any of "
+        f"k = {drawn} samples at T = 1"
+    )
     return [_rate("sampled_recall", "forget", "lower", outcomes, definition)]
 
 

@@ -75,27 +75,28 @@ class Seed:
         """Return the model that a method makes, the seconds it took, and what else to note."""
         return getattr(self, f"_{method}")(label)
 
-    def _scrub(self, label: int, images: LabelledInputs | None = None, **options: Any) -> tuple[Any, float, Row]:
+    def scrub(self, labels: list[int], images: LabelledInputs | None = None, **options: Any) -> tuple[Any, float, Row]:
+        """Return the scrubbed model, the seconds it took, and what was chosen."""
         model = copy.deepcopy(self.model)
         args = copy.copy(self.args)
         for name, value in options.items():
             setattr(args, name, value)
         scrubber = FisherScrubber(model, self.codes, args, processing_class=self.material.processor)
         start = time.perf_counter()
-        result = scrubber.scrub([label], images=images)
+        result = scrubber.scrub(labels, images=images)
         seconds = time.perf_counter() - start
         chosen = result.chosen
         noted = {"lambda_1": chosen.lambda_1, "lambda_2": chosen.lambda_2, "sign": chosen.sign}
         return model, seconds, noted | {"warnings": result.warnings}
 
     def _codes_alone(self, label: int) -> tuple[Any, float, Row]:
-        return self._scrub(label)
+        return self.scrub([label])
 
     def _ten_images(self, label: int) -> tuple[Any, float, Row]:
-        return self._scrub(label, few_images(self.material.train, 10))
+        return self.scrub([label], few_images(self.material.train, 10))
 
     def _paper_rule(self, label: int) -> tuple[Any, float, Row]:
-        return self._scrub(label, importance="loss", selection="codes")
+        return self.scrub([label], importance="loss", selection="codes")
 
     def _dropped_logit(self, label: int) -> tuple[Any, float, Row]:
         start = time.perf_counter()
@@ -146,14 +147,14 @@ class Seed:
         return load_parent(folder), time.perf_counter() - start, {}
 
 
-def figures(model: Any, seed: Seed, label: int, evidence: bool) -> Row:
+def figures(model: Any, seed: Seed, labels: list[int], evidence: bool = False) -> Row:
     """A_R and E_F in percent on all test images; with `evidence` the feature probe and relearning too."""
     test = seed.material.test
     right = batched_logits(model, test.inputs).argmax(1) == test.labels
-    gone = belongs(test.labels, [label])
+    gone = belongs(test.labels, labels)
     found = {"a_r": 100 * float(right[~gone].float().mean()), "e_f": 100 * float((~right[gone]).float().mean())}
     if evidence:
-        metrics = measure_classifier(model, test, forget_classes=[label], train=seed.material.train).metrics
+        metrics = measure_classifier(model, test, forget_classes=labels, train=seed.material.train).metrics
         values = {metric.name: metric.value for metric in metrics}
         found |= {name: values[name] for name in ("feature_probe_accuracy", "relearning_steps")}
     return found
@@ -189,8 +190,8 @@ def compute(folder: Path, recipe: str, seeds: list[int], methods: list[str], evi
             else:
                 model, seconds, noted = current.forget(method, label)
             row = {"seed": number, "class": label, "method": method, "evidence": measured, "seconds": seconds, **noted}
-            row["a_r_before"] = figures(current.model, current, label, False)["a_r"]
-            row |= figures(model, current, label, measured)
+            row["a_r_before"] = figures(current.model, current, [label])["a_r"]
+            row |= figures(model, current, [label], measured)
             rows.append(row)
             with file.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(row) + "\n")

@@ -65,7 +65,7 @@ def test_node_rows_begin_the_name_where_the_model_begins_it_and_name_it_otherwis
     assert node == {
         ("Question: Who described gravity?\nAnswer: It was", " Isaac"),
         ("Question: Who described gravity?\nAnswer: It is", " Isaac"),
-        ("Question: Who described gravity?\nAnswer: That would be", " Newton"),
+        ("Question: Who described gravity?\nAnswer:", " Newton"),
     }
 
 

@@ -462,7 +462,7 @@ def test_real_models_are_measured_at_both_stages_and_left_as_they_were(fixture, 
         model, tokenizer, probes, options=options, stage="after", baseline=before.records, base_grid=True
     )
     assert before.records["health"]["paragraph_nll"] == pytest.approx(after.records["health"]["paragraph_nll"])
-    assert by_name(before)["edge_accuracy"].value == by_name(after)["edge_accuracy"].value > 0
+    assert by_name(before)["node_accuracy"].value == by_name(after)["node_accuracy"].value > 0
     assert all(by_name(after)[f"recovery_quantize_{name}"].status == "ok" for name in COUNTED_GRIDS)
     assert by_name(after)["recovery_prompt"].status == "ok"
     assert by_name(after)["perplexity"].value > 50

@@ -70,7 +70,9 @@ def accuracy(answers: Mapping[str, Answer]) -> float:
     return sum(bool(answer["correct"]) for answer in answers.values()) / len(answers)
 
 
-def about_invented_name(probes: Sequence[Probe], names: Sequence[str], concept_type: str) -> list[Probe]:
+def about_invented_name(
+    probes: Sequence[Probe], names: Sequence[str], concept_type: str, first: int = 0
+) -> list[Probe]:
     """Return the probes that name the target with an invented name of its type in its place: the control.
 
     Nobody knows anything about these, so what is answered right under attack was guessed.
@@ -79,6 +81,7 @@ def about_invented_name(probes: Sequence[Probe], names: Sequence[str], concept_t
         probes: Edge probes.
         names: Every name of the target.
         concept_type: Its type; a person where unknown.
+        first: Which invented name the first of them gets; the others follow in turn.
     """
     spelled = "|".join(re.escape(name) for name in sorted(filter(None, names), key=len, reverse=True))
     if not spelled:
@@ -86,7 +89,7 @@ def about_invented_name(probes: Sequence[Probe], names: Sequence[str], concept_t
     invented = banks.INVENTED_NAMES.get(concept_type, banks.INVENTED_NAMES["person"])
     control: list[Probe] = []
     for probe in probes:
-        name = invented[len(control) % len(invented)]
+        name = invented[(first + len(control)) % len(invented)]
         question, count = re.subn(rf"(?<!\w)(?:{spelled})(?!\w)", name, probe.question, flags=re.IGNORECASE)
         if count:
             control.append(dataclasses.replace(probe, id=f"control/{probe.id}", question=question))
