@@ -18,13 +18,16 @@ NAMES = (
     "Eiffel Tower",
 )
 CONDITIONS = ("by_wording", "by_relation", "sampled_recall", "retain", "neighbors")
+# What the same recipe on an invented name leaves of the same answers.
+SHAM = ("by_wording_rate", "by_relation_rate", "sampled_recall")
 STAGES = ("load", "prepare", "measure_before", "apply", "save")
 
 
 def main(folder: Path) -> None:
     """Run what is missing and print one row per name."""
-    print("| name | verdict | by wording | by relation | sampled | retain | neighbors | also missed | time |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    titles = ("name", "verdict", "by wording", "by relation", "sampled", "retain", "neighbors", "also missed")
+    print(f"| {' | '.join([*titles, 'left by the sham run: by wording / by relation / sampled', 'time'])} |")
+    print("|---" * (len(titles) + 2) + "|")
     for name in NAMES:
         output = folder / name.lower().replace(" ", "-")
         if not output.exists():
@@ -44,11 +47,19 @@ def read(file: Path) -> dict:
 
 def row(name: str, report: dict, answers: dict) -> str:
     """One row of the table; the time is that of the stages, without the sham run."""
+    metrics = {metric["name"]: metric for metric in report["metrics"]}
     checks = {check["name"]: check for check in report["checks"]}
     missed = [key for key, check in checks.items() if check["passed"] is False and key not in CONDITIONS]
     seconds = sum(report["timings_s"].get(stage, 0.0) for stage in STAGES) + sum(answers["seconds"].values())
     cells = [name, report["verdict"]["value"], *(short(checks[key]) for key in CONDITIONS)]
-    return f"| {' | '.join([*cells, ', '.join(missed) or 'none', f'{seconds:.0f} s'])} |"
+    sham = " / ".join(left(metrics[f"sham_{name}"]) for name in SHAM)
+    return f"| {' | '.join([*cells, ', '.join(missed) or 'none', sham, f'{seconds:.0f} s'])} |"
+
+
+def left(metric: dict) -> str:
+    """What is left of a rate, in percent of what it was before."""
+    known = metric["before"] and metric["after"] is not None
+    return f"{100 * metric['after'] / metric['before']:.0f} %" if known else "–"
 
 
 def short(check: dict) -> str:
