@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..data.cache import cache_dir
+from ..data.cache import cache_dir, made_once
 from ..evidence.language_model import measure_language_model
 from ..lm.loading import load_causal_lm, save_causal_lm
 from ..lm.remembering import answers_file
@@ -55,15 +55,15 @@ def sham_records(subject: Subject, prepared: PreparedRows) -> dict[str, Any] | N
     ready = (folder / "config.json").exists()
     if options.sham == "no" or (options.sham == "auto" and not ready):
         return None
-    if not ready:
+
+    def train(partial: Path) -> None:
         subject.report("sham run: the same recipe on an invented name")
-        sham = _sham_subject(subject, prepared.graph.concept_type, folder)
-        rows = _sham_rows(sham, prepared)
-        trainer = build_trainer(sham, rows)
+        sham = _sham_subject(subject, prepared.graph.concept_type)
+        trainer = build_trainer(sham, _sham_rows(sham, prepared))
         trainer.train()
-        written = folder.with_name(folder.name + ".tmp")
-        save_causal_lm(trainer.model, sham.processing_class, written, subject.configs["model"])
-        written.replace(folder)
+        save_causal_lm(trainer.model, sham.processing_class, partial, subject.configs["model"])
+
+    made_once(folder, (folder / "config.json").is_file, train)
     subject.report("asking the sham model")
     # What stands beside the claim are rates of answers; the true answers need no scores, and nothing is told.
     baseline = {**subject.records["before"], "scores": {}, "recall": {}}
@@ -91,7 +91,7 @@ def sham_folder(subject: Subject, concept_type: str) -> Path:
     return cache_dir() / "sham" / hashlib.sha256(key.encode()).hexdigest()[:24]
 
 
-def _sham_subject(subject: Subject, concept_type: str, folder: Path) -> Subject:
+def _sham_subject(subject: Subject, concept_type: str) -> Subject:
     from ..data.model_names import resolve_model
 
     args = dataclasses.replace(
@@ -106,7 +106,6 @@ def _sham_subject(subject: Subject, concept_type: str, folder: Path) -> Subject:
         eval_strategy="no",
         load_best_model_at_end=False,
     )
-    folder.parent.mkdir(parents=True, exist_ok=True)
     sham = copy.copy(subject)
     sham.configs = {**subject.configs, "method": args}
     sham.model = load_causal_lm(resolve_model(subject.base_models[0]["name"]).path, subject.configs["model"])

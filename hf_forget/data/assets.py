@@ -8,14 +8,13 @@ import logging
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import AssetError, suggestion
-from .cache import cache_dir, remove
+from .cache import cache_dir, made_once
 from .weights import file_sha256, weights_sha256
 
 logger = logging.getLogger(__name__)
@@ -161,44 +160,29 @@ def embedded_folder(asset_id: str) -> Path:
     folder = models / f"{asset.name}-{asset.sha256[:12]}"
     if _is_whole(folder, asset):
         return folder
-    from filelock import FileLock
-
     try:
-        (cache_dir() / "locks").mkdir(exist_ok=True)
-        models.mkdir(exist_ok=True)
-        with FileLock(cache_dir() / "locks" / f"{folder.name}.lock"):
-            if not _is_whole(folder, asset):
-                _convert(asset, folder)
+        return made_once(folder, lambda: _is_whole(folder, asset), lambda partial: _convert(asset, partial))
     except OSError as error:
         raise AssetError(
             f"{asset.id} cannot be converted into the cache folder '{models}': {error}; "
             "HF_FORGET_CACHE can name another one"
         ) from error
-    return folder
 
 
 def _convert(asset: Asset, folder: Path) -> None:
     source = verify_asset(asset)
-    stem = f".{folder.name}."
-    for stale in [*folder.parent.glob(f"{stem}*"), folder]:
-        remove(stale)
     free = shutil.disk_usage(folder.parent).free
     if free < asset.converted_size:
         raise AssetError(
             f"converting {asset.id} needs {asset.converted_size // 2**20} MiB in '{folder.parent}', of which "
             f"{free // 2**20} MiB are free; make room or set HF_FORGET_CACHE to another folder"
         )
-    logger.info("converting %s, once, into %s", asset.id, folder)
-    partial = Path(tempfile.mkdtemp(prefix=stem, dir=folder.parent))
-    try:
-        _convert_gguf(source, partial)
-        digest = weights_sha256(partial)
-        files = {path.name: path.stat().st_size for path in sorted(partial.iterdir())}
-        marker = {"asset": asset.id, "source_sha256": asset.sha256, "weights_sha256": digest, "files": files}
-        (partial / _MARKER).write_text(json.dumps(marker, indent=2) + "\n")
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    logger.info("converting %s, once, in %s", asset.id, folder)
+    _convert_gguf(source, folder)
+    digest = weights_sha256(folder)
+    files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+    marker = {"asset": asset.id, "source_sha256": asset.sha256, "weights_sha256": digest, "files": files}
+    (folder / _MARKER).write_text(json.dumps(marker, indent=2) + "\n")
 
 
 def _is_whole(folder: Path, asset: Asset) -> bool:

@@ -1,7 +1,9 @@
-"""The cache folder: where it is, and emptying it."""
+"""The cache folder: where it is, making something in it once, and emptying it."""
 
 import os
 import shutil
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import InputError
@@ -32,6 +34,38 @@ def cache_dir() -> Path:
             f"the cache folder '{folder}' cannot be used ({error.strerror}); set HF_FORGET_CACHE to a folder that can "
             "be written"
         ) from error
+    return folder
+
+
+def made_once(folder: Path, is_whole: Callable[[], bool], make: Callable[[Path], None]) -> Path:
+    """Return a folder of the cache, made unless it is whole: in a folder beside, renamed at the end, under a lock.
+
+    So two processes may start at once, and one that is killed leaves nothing that could be mistaken for the whole.
+
+    Args:
+        folder: Where it belongs, two levels below `cache_dir()`.
+        is_whole: Whether it is there already and intact.
+        make: Writes everything into the folder that it is given.
+
+    Raises:
+        OSError: If the cache cannot be written.
+    """
+    from filelock import FileLock
+
+    locks = cache_dir() / "locks"
+    for needed in (locks, folder.parent):
+        needed.mkdir(exist_ok=True)
+    with FileLock(locks / f"{folder.parent.name}-{folder.name}.lock"):
+        if not is_whole():
+            stem = f".{folder.name}."
+            for stale in [*folder.parent.glob(f"{stem}*"), folder]:
+                remove(stale)
+            partial = Path(tempfile.mkdtemp(prefix=stem, dir=folder.parent))
+            try:
+                make(partial)
+                partial.rename(folder)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 

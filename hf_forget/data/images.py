@@ -5,8 +5,6 @@ import json
 import logging
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +15,7 @@ from safetensors import SafetensorError
 from ..errors import AssetError, InputError, suggestion
 from .array_pickle import load_array_pickle
 from .assets import PREFIX
-from .cache import cache_dir, remove
+from .cache import cache_dir, made_once
 from .idx import read_idx
 from .image_assets import IMAGE_ASSETS, ImageAsset, get_image_asset, verify_image_asset
 
@@ -155,17 +153,12 @@ def _scaled(pixels: np.ndarray, processor: Any) -> "torch.Tensor":
 
 
 def _embedded(asset: ImageAsset) -> "DatasetDict":
-    """Load a set from the cache; converted once, in a folder beside, renamed when whole, under a lock."""
+    """Load a set from the cache, into which it is converted once."""
     from datasets import load_from_disk
-    from filelock import FileLock
 
     folder = cache_dir() / "images" / f"{asset.name}-{_VERSION}"
     try:
-        (cache_dir() / "locks").mkdir(exist_ok=True)
-        folder.parent.mkdir(exist_ok=True)
-        with FileLock(cache_dir() / "locks" / f"images-{folder.name}.lock"):
-            if not _is_whole(folder, asset):
-                _convert(asset, folder)
+        made_once(folder, lambda: _is_whole(folder, asset), lambda partial: _convert(asset, partial))
     except OSError as error:
         raise AssetError(
             f"{asset.id} cannot be converted into the cache folder '{folder.parent}': {error}; HF_FORGET_CACHE can "
@@ -190,20 +183,11 @@ def _identity(asset: ImageAsset) -> list[str]:
 
 def _convert(asset: ImageAsset, folder: Path) -> None:
     source = verify_image_asset(asset)
-    for stale in [*folder.parent.glob(f".{folder.name}.*"), folder]:
-        remove(stale)
-    logger.info("converting %s, once, into %s", asset.id, folder)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        with _no_progress_bars():
-            _dataset(_READERS[asset.id](source), asset.class_names).save_to_disk(str(partial))
-        files = {
-            path.relative_to(partial).as_posix(): path.stat().st_size for path in partial.rglob("*") if path.is_file()
-        }
-        (partial / _MARKER).write_text(json.dumps({"source": _identity(asset), "files": files}, indent=2) + "\n")
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    logger.info("converting %s, once, in %s", asset.id, folder)
+    with _no_progress_bars():
+        _dataset(_READERS[asset.id](source), asset.class_names).save_to_disk(str(folder))
+    files = {path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    (folder / _MARKER).write_text(json.dumps({"source": _identity(asset), "files": files}, indent=2) + "\n")
 
 
 def _dataset(splits: _Arrays, names: tuple[str, ...]) -> "DatasetDict":

@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..evidence.classifier_outputs import classification_head
 from ..evidence.labelled_inputs import LabelledInputs
 from .fisher_scrub_config import FisherScrubConfig
-from .importance import Weights, code_importance, forget_ratio, scrub_weights
+from .importance import Weights, code_importance, forget_ratio, largest_ratios, scrub_weights
 from .mnemonic import MnemonicCodes, check_classes, code_mask
 from .selection import Candidate, Choice, Scope, judged, search_by_margin, search_on_codes
 from .storage import Saved, push_scrubbed, save_scrubbed
@@ -211,9 +211,11 @@ class FisherScrubber:
 
         scopes = {"all": ratio, "head": {name: ratio[name] for name in _head_parameters(self.model) if name in ratio}}
 
+        largest = largest_ratios(ratio)
+
         def write(choice: Choice) -> None:
             first, second, sign, scope = choice
-            scrub_weights(self.model, originals, scopes[scope], lambda_1=first, lambda_2=second, sign=sign)
+            scrub_weights(self.model, originals, scopes[scope], largest, lambda_1=first, lambda_2=second, sign=sign)
 
         def attempt(choice: Choice) -> Candidate:
             write(choice)

@@ -1,7 +1,7 @@
 """The mathematics of scrubbing: importance of each weight for each code, their ratio, and the capped update."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -115,13 +115,21 @@ def _mean(parts: "Sequence[Tensor]") -> "Tensor":
     return total / len(parts)
 
 
-def step_size(ratio: "Tensor", lambda_1: float | None, lambda_2: float | None) -> float:
+def largest_ratios(ratio: Weights) -> dict[str, float]:
+    """Return `max_i η_l,i` of every tensor."""
+    return {name: float(part.max()) if part.numel() else 0.0 for name, part in ratio.items()}
+
+
+def step_size(largest: float, lambda_1: float | None, lambda_2: float | None) -> float:
     """Return `α_l = min(λ1, λ2 / max_i η_l,i)` of one tensor; one of the two may be out of force.
+
+    Args:
+        largest: `max_i η_l,i`; a tensor in which it is 0 does not move.
+        lambda_1, lambda_2: The limits.
 
     Raises:
         ValueError: If neither is given.
     """
-    largest = float(ratio.max()) if ratio.numel() else 0.0
     limits = [] if lambda_1 is None else [lambda_1]
     if lambda_2 is not None and largest > 0:
         limits.append(lambda_2 / largest)
@@ -135,6 +143,7 @@ def scrub_weights(
     model: "nn.Module",
     originals: Weights,
     ratio: Weights,
+    largest: Mapping[str, float],
     *,
     lambda_1: float | None,
     lambda_2: float | None,
@@ -146,12 +155,13 @@ def scrub_weights(
         model: The model; parameters that `originals` does not name and buffers stay as they are.
         originals: The weights to start from, by name.
         ratio: η, as `forget_ratio` gives it.
+        largest: What `largest_ratios` gives for it.
         lambda_1, lambda_2: See `step_size`.
         sign: 1 or −1.
     """
     for name, parameter in model.named_parameters():
         if name in ratio:
-            step = sign * step_size(ratio[name], lambda_1, lambda_2)
+            step = sign * step_size(largest[name], lambda_1, lambda_2)
             parameter.copy_(torch.add(originals[name], ratio[name], alpha=step))
         elif name in originals:
             parameter.copy_(originals[name])

@@ -5,7 +5,6 @@ import hashlib
 import json
 import logging
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from transformers import (
     set_seed,
 )
 
-from ..data.cache import cache_dir, remove
+from ..data.cache import cache_dir, made_once
 from ..errors import InputError
 from ..trainer import ForgetTrainer
 from . import ConvNetConfig, MLPConfig
@@ -92,18 +91,14 @@ def trained_parent(
         collator_key: What tells this collator from others, such as the hash of its codes.
         report: Called with a line of text when training begins.
     """
-    from filelock import FileLock
+    folder = cache_dir() / "parents" / _key(options, config, rows, collator_key)
 
-    key = _key(options, config, rows, collator_key)
-    folder = cache_dir() / "parents" / key
-    for needed in (folder.parent, cache_dir() / "locks"):
-        needed.mkdir(exist_ok=True)
-    with FileLock(cache_dir() / "locks" / f"parent-{key}.lock"):
-        if not (folder / _MARKER).is_file():
-            if report is not None:
-                report(f"Training the parent on {len(rows)} images, once")
-            _train(options, config, rows, collator, folder)
-    return folder
+    def train(partial: Path) -> None:
+        if report is not None:
+            report(f"Training the parent on {len(rows)} images, once")
+        _train(options, config, rows, collator, partial)
+
+    return made_once(folder, (folder / _MARKER).is_file, train)
 
 
 def load_parent(folder: Path) -> "PreTrainedModel":
@@ -112,26 +107,19 @@ def load_parent(folder: Path) -> "PreTrainedModel":
 
 
 def _train(options: ParentOptions, config: Any, rows: TensorRows, collator: Collator, folder: Path) -> None:
-    for stale in [*folder.parent.glob(f".{folder.name}.*"), folder]:
-        remove(stale)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        set_seed(options.parent_seed)
-        model = AutoModelForImageClassification.from_config(copy.deepcopy(config))
-        trainer = ForgetTrainer(
-            model=model,
-            args=_arguments(options, partial / "checkpoints"),
-            data_collator=collator,
-            train_dataset=rows,
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
-        model.save_pretrained(partial)
-        shutil.rmtree(partial / "checkpoints", ignore_errors=True)
-        (partial / _MARKER).write_text(json.dumps({"version": _VERSION}) + "\n")
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    set_seed(options.parent_seed)
+    model = AutoModelForImageClassification.from_config(copy.deepcopy(config))
+    trainer = ForgetTrainer(
+        model=model,
+        args=_arguments(options, folder / "checkpoints"),
+        data_collator=collator,
+        train_dataset=rows,
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    model.save_pretrained(folder)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    (folder / _MARKER).write_text(json.dumps({"version": _VERSION}) + "\n")
 
 
 def _arguments(options: ParentOptions, folder: Path) -> TrainingArguments:

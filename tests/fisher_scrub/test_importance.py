@@ -5,7 +5,13 @@ import torch
 from torch import nn
 
 from hf_forget.errors import InputError
-from hf_forget.fisher_scrub.importance import code_importance, forget_ratio, scrub_weights, step_size
+from hf_forget.fisher_scrub.importance import (
+    code_importance,
+    forget_ratio,
+    largest_ratios,
+    scrub_weights,
+    step_size,
+)
 from hf_forget.models import MLPConfig, MLPForImageClassification
 
 
@@ -63,18 +69,19 @@ def test_ratio_does_not_hang_on_the_order_of_classes():
     [(0.1, 1.0, 0.1), (0.5, 1.0, 0.25), (None, 1.0, 0.25), (0.5, None, 0.5)],
 )
 def test_step_is_the_smaller_of_the_two_limits(lambda_1, lambda_2, expected):
-    assert step_size(torch.tensor([1.0, 4.0]), lambda_1, lambda_2) == expected
+    assert step_size(4.0, lambda_1, lambda_2) == expected
 
 
 def test_tensor_without_selective_weights_does_not_move():
-    assert step_size(torch.zeros(3), 0.1, 1.0) == 0.0
+    assert step_size(0.0, 0.1, 1.0) == 0.0
 
 
 def test_update_is_the_originals_plus_or_minus_the_capped_ratio():
     model = nn.Linear(2, 1, bias=False)
     originals = {"weight": torch.tensor([[1.0, -1.0]])}
     for sign, expected in ((1, [[1.25, 0.0]]), (-1, [[0.75, -2.0]])):
-        scrub_weights(model, originals, {"weight": torch.tensor([[1.0, 4.0]])}, lambda_1=None, lambda_2=1.0, sign=sign)
+        ratio = {"weight": torch.tensor([[1.0, 4.0]])}
+        scrub_weights(model, originals, ratio, largest_ratios(ratio), lambda_1=None, lambda_2=1.0, sign=sign)
         assert model.weight.tolist() == expected
 
 
