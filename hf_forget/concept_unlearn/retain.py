@@ -177,7 +177,7 @@ def _kind_rows(
     graph: KnowledgeGraph, elicitor: KnowledgeElicitor, wheel: FormatWheel, probes: ProbeSet, count: int
 ) -> list[Row]:
     """Questions that ask for other names of the concept's kind, as the model writes and answers them."""
-    reported = [probe.name for probe in probes.by_group("neighbor") if probe.name]
+    reported = _reported_neighbors(probes)
     names = [name for name in names_of_a_kind(elicitor, graph, times=1) if not mentions(name, reported)]
     wanted = [(name, f"Which {kind}") for name in names[:KIND_NAMES] for kind in graph.kinds]
     asked = {normalise(probe.question) for probe in probes.retain}
@@ -195,13 +195,17 @@ def _kind_rows(
 
 def _other_names(graph: KnowledgeGraph, probes: ProbeSet) -> list[tuple[str, str]]:
     """Names of the bank, with their type, that are neither the concept nor a neighbor that is reported on."""
-    neighbors = {probe.name for probe in probes.by_group("neighbor") if probe.name}
+    neighbors = _reported_neighbors(probes)
     return [
         (name, kind)
         for kind, names in banks.names().items()
         for name in names
         if not mentions(name, graph.names[:1]) and not mentions(graph.concept, [name]) and name not in neighbors
     ]
+
+
+def _reported_neighbors(probes: ProbeSet) -> list[str]:
+    return list(dict.fromkeys(probe.name for probe in probes.by_group("neighbor") if probe.name))
 
 
 def _clue_rows(

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from .answers import Answer, Ask
-from .attacks import about_invented_name
+from .attacks import about_invented_name, invented_names
 from .probes import Probe, ProbeSet
 
 # Each question is put about so many invented names; one that gets the answer is enough.
@@ -24,12 +24,13 @@ def given_away(ask: Ask, rows: Sequence[Probe], probes: ProbeSet, names: int = C
         ask: Puts probes to the original model; whether it was `correct` comes back for each id.
         rows: What the original model answers about the target.
         probes: Where the target's names and type come from.
-        names: About how many invented names each row is put.
+        names: About how many invented names each row is put; those that are most like the target's come first.
     """
+    own = [probes.concept, *probes.aliases]
     controls = {
-        f"{probe.id}/{number}": probe
-        for number in range(names)
-        for probe in about_invented_name(rows, [probes.concept, *probes.aliases], probes.type, first=number)
+        f"{probe.id}/{name}": probe
+        for name in invented_names(own, probes.type)[:names]
+        for probe in about_invented_name(rows, own, probes.type, [name])
     }
     asked = ask([dataclasses.replace(probe, id=name) for name, probe in controls.items()]) if controls else {}
     return {controls[name].id.removeprefix("control/") for name, answer in asked.items() if answer["correct"]}

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from hf_forget.evidence.attacks import Deadline, about_invented_name, attempt, regained_points
+from hf_forget.data import banks
+from hf_forget.evidence.attacks import Deadline, about_invented_name, attempt, invented_names, regained_points
 from hf_forget.evidence.attacks.prompt import FACTS, PROMPT_ATTACKS, prompt_attack
 from hf_forget.evidence.attacks.quantize import (
     BASE_GRID,
@@ -167,6 +168,12 @@ def test_control_asks_the_same_about_invented_names_of_the_type():
     ]
     assert [probe.answers for probe in control] == [("Vienna",), ("Vienna",)]
     assert not set(probe.id for probe in control) & set(probe.id for probe in probes)
+
+
+def test_invented_names_like_those_of_the_target_come_first():
+    assert invented_names(["Amazon River", "Amazon"], "place")[0] == "Velmora River"
+    assert invented_names(["Eiffel Tower"], "place")[0] == "Kestrin Tower"
+    assert invented_names(["Ada Quill"], "person") == list(banks.INVENTED_NAMES["person"])
 
 
 @pytest.mark.parametrize("form", [few_shot_format([("Which bird hoots?", "An owl")]), plain_format()])

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...data import banks
 from ..answers import Answer
+from ..matching import normalise
 from ..probes import Probe
 from ..statistics import recovered_points
 
@@ -71,7 +72,7 @@ def accuracy(answers: Mapping[str, Answer]) -> float:
 
 
 def about_invented_name(
-    probes: Sequence[Probe], names: Sequence[str], concept_type: str, first: int = 0
+    probes: Sequence[Probe], names: Sequence[str], concept_type: str, invented: Sequence[str] = ()
 ) -> list[Probe]:
     """Return the probes that name the target with an invented name of its type in its place: the control.
 
@@ -81,16 +82,28 @@ def about_invented_name(
         probes: Edge probes.
         names: Every name of the target.
         concept_type: Its type; a person where unknown.
-        first: Which invented name the first of them gets; the others follow in turn.
+        invented: The names to put in its place, in turn; all those of its type if not given.
     """
     spelled = "|".join(re.escape(name) for name in sorted(filter(None, names), key=len, reverse=True))
     if not spelled:
         return []
-    invented = banks.INVENTED_NAMES.get(concept_type, banks.INVENTED_NAMES["person"])
+    invented = invented or invented_names(names, concept_type)
     control: list[Probe] = []
     for probe in probes:
-        name = invented[(first + len(control)) % len(invented)]
+        name = invented[len(control) % len(invented)]
         question, count = re.subn(rf"(?<!\w)(?:{spelled})(?!\w)", name, probe.question, flags=re.IGNORECASE)
         if count:
             control.append(dataclasses.replace(probe, id=f"control/{probe.id}", question=question))
     return control
+
+
+def invented_names(names: Sequence[str], concept_type: str) -> list[str]:
+    """Return invented names of a type, first those that share a word with the target: a river stands for a river.
+
+    Args:
+        names: Every name of the target.
+        concept_type: Its type; a person where unknown.
+    """
+    words = {word for name in names for word in normalise(name).split()}
+    invented = banks.INVENTED_NAMES.get(concept_type, banks.INVENTED_NAMES["person"])
+    return sorted(invented, key=lambda name: -len(words & set(normalise(name).split())))
