@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_VERSION = 1
+_VERSION = 2
 _MARKER = "hf_forget_parent.json"
 _CONFIGS = {"mlp": MLPConfig, "convnet": ConvNetConfig}
 Collator = Callable[[list[Any]], dict[str, Any]]
@@ -101,6 +102,11 @@ def trained_parent(
     return made_once(folder, (folder / _MARKER).is_file, train)
 
 
+def training_seconds(folder: Path) -> float:
+    """Return how long the training of a parent took, whenever that was."""
+    return json.loads((folder / _MARKER).read_text())["seconds"]
+
+
 def load_parent(folder: Path) -> "PreTrainedModel":
     """Load a parent in evaluation mode."""
     return AutoModelForImageClassification.from_pretrained(folder).eval()
@@ -116,10 +122,12 @@ def _train(options: ParentOptions, config: Any, rows: TensorRows, collator: Coll
         train_dataset=rows,
     )
     trainer.remove_callback(PrinterCallback)
+    start = time.perf_counter()
     trainer.train()
+    seconds = time.perf_counter() - start
     model.save_pretrained(folder)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    (folder / _MARKER).write_text(json.dumps({"version": _VERSION}) + "\n")
+    (folder / _MARKER).write_text(json.dumps({"version": _VERSION, "seconds": seconds}) + "\n")
 
 
 def _arguments(options: ParentOptions, folder: Path) -> TrainingArguments:

@@ -26,7 +26,7 @@ from hf_forget.fisher_scrub.fisher import fisher_diagonal
 from hf_forget.fisher_scrub.fisher_scrub_method import few_images
 from hf_forget.fisher_scrub.retraining import fine_tune
 from hf_forget.fisher_scrub.subject import find_codes, load_material, make_parent
-from hf_forget.models.parents import load_parent
+from hf_forget.models.parents import load_parent, training_seconds
 from hf_forget.recipe import load_recipe
 
 SCRUBS = ("codes_alone", "ten_images", "paper_rule")
@@ -142,9 +142,8 @@ class Seed:
         return best.model, (time.perf_counter() - start) / 2, best.arguments
 
     def _retrained(self, label: int) -> tuple[Any, float, Row]:
-        start = time.perf_counter()
         folder = make_parent(self.args, self.material, self.codes, without=[label])
-        return load_parent(folder), time.perf_counter() - start, {}
+        return load_parent(folder), training_seconds(folder), {}
 
 
 def figures(model: Any, seed: Seed, labels: list[int], evidence: bool = False) -> Row:
@@ -172,7 +171,9 @@ def rows_to_compute(seeds: list[int], methods: list[str], evidence: bool) -> Ite
         )
 
 
-def compute(folder: Path, recipe: str, seeds: list[int], methods: list[str], evidence: bool) -> list[Row]:
+def compute(
+    folder: Path, recipe: str, seeds: list[int], methods: list[str], classes: list[int], evidence: bool
+) -> list[Row]:
     """Compute what is missing, and return all rows."""
     file = folder / "rows.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
@@ -180,7 +181,7 @@ def compute(folder: Path, recipe: str, seeds: list[int], methods: list[str], evi
     done = {(row["seed"], row["class"], row["method"], row["evidence"]) for row in rows}
     current: Seed | None = None
     for number, method, measured in rows_to_compute(seeds, methods, evidence):
-        for label in range(10):
+        for label in classes:
             if (number, label, method, measured) in done:
                 continue
             if current is None or current.seed != number:
@@ -240,9 +241,11 @@ def main() -> None:
     parser.add_argument("--recipe", default="fisher_scrub/mnist_mlp")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", default=[*SCRUBS, *BASELINES], choices=[*SCRUBS, *BASELINES])
+    parser.add_argument("--classes", type=int, nargs="+", default=list(range(10)))
     parser.add_argument("--no_evidence", action="store_true", help="leave out the feature probe and relearning")
     given = parser.parse_args()
-    print(table(compute(given.folder, given.recipe, given.seeds, given.methods, not given.no_evidence)))
+    rows = compute(given.folder, given.recipe, given.seeds, given.methods, given.classes, not given.no_evidence)
+    print(table(rows))
 
 
 if __name__ == "__main__":
