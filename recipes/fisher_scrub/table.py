@@ -105,10 +105,16 @@ class Seed:
 
     def _dampening(self, label: int) -> tuple[Any, float, Row]:
         everything, forgotten = self.mean_fisher(list(range(len(self.codes)))), self.mean_fisher([label])
+        grid = [{"alpha": alpha, "dampening": kept} for alpha in (1.0, 1.5, 2.0, 3.0, 5.0, 10.0) for kept in (0.1, 1.0)]
+
+        def forget(alpha: float, dampening: float) -> Any:
+            return selective_synaptic_dampening(self.model, everything, forgotten, alpha=alpha, dampening=dampening)
+
         start = time.perf_counter()
-        model = selective_synaptic_dampening(self.model, everything, forgotten)
-        # All of the training set is passed through once; the class' own part is among it.
-        return model, time.perf_counter() - start + sum(self.class_fishers[1]), {}
+        best = tune(forget, grid, self.validation.inputs, self.validation.labels, [label])
+        # Its cost is one pass through the training set, of which the class' own part is some, and one strength.
+        seconds = (time.perf_counter() - start) / len(grid) + sum(self.class_fishers[1])
+        return best.model, seconds, best.arguments
 
     def _fisher_forgetting(self, label: int) -> tuple[Any, float, Row]:
         rest = [other for other in range(len(self.codes)) if other != label]
