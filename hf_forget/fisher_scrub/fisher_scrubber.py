@@ -210,7 +210,6 @@ class FisherScrubber:
         originals = {name: value.detach().clone() for name, value in self.model.named_parameters() if name in ratio}
 
         scopes = {"all": ratio, "head": {name: ratio[name] for name in _head_parameters(self.model) if name in ratio}}
-
         largest = largest_ratios(ratio)
 
         def write(choice: Choice) -> None:

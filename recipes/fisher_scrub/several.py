@@ -4,12 +4,10 @@ Command: python recipes/fisher_scrub/several.py outputs/several --recipe fisher_
 """
 
 import argparse
-import json
 import random
-import statistics
 from pathlib import Path
 
-from table import Row, Seed, figures
+from table import Row, Seed, figures, markdown, store, stored, summary
 
 # How many classes, and whether they go one after another.
 CASES = ((2, False), (3, False), (5, False), (5, True))
@@ -23,9 +21,7 @@ def class_sets(seed: int, size: int, count: int) -> list[list[int]]:
 
 def compute(folder: Path, recipe: str, seeds: list[int], count: int) -> list[Row]:
     """Compute what is missing, and return all rows."""
-    file = folder / "rows.jsonl"
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    rows = stored(folder)
     done = {(row["seed"], tuple(row["classes"]), row["sequential"]) for row in rows}
     for number in seeds:
         current = Seed(recipe, number)
@@ -37,30 +33,19 @@ def compute(folder: Path, recipe: str, seeds: list[int], count: int) -> list[Row
                 row = {"seed": number, "classes": classes, "sequential": sequential, "seconds": seconds, **noted}
                 row["a_r_before"] = figures(current.model, current, classes)["a_r"]
                 rows.append(row | figures(model, current, classes))
-                with file.open("a", encoding="utf-8") as stream:
-                    stream.write(json.dumps(rows[-1]) + "\n")
+                store(folder, rows[-1])
     return rows
 
 
 def table(rows: list[Row]) -> str:
     """The rows by case: mean and worst of E_F and of the change of A_R, and seconds."""
     header = ("classes", "runs", "E_F mean / worst", "A_R mean", "change mean / worst", "s")
-    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+    lines = []
     for size, sequential in CASES:
         chosen = [row for row in rows if (len(row["classes"]), row["sequential"]) == (size, sequential)]
-        if not chosen:
-            continue
-        errors, changes = [row["e_f"] for row in chosen], [row["a_r"] - row["a_r_before"] for row in chosen]
-        cells = (
-            f"{size} {'one after another' if sequential else 'at once'}",
-            str(len(chosen)),
-            f"{statistics.mean(errors):.2f} / {min(errors):.1f}",
-            f"{statistics.mean(row['a_r'] for row in chosen):.2f}",
-            f"{statistics.mean(changes):+.2f} / {min(changes):+.2f}",
-            f"{statistics.median(row['seconds'] for row in chosen):.2f}",
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        if chosen:
+            lines.append((f"{size} {'one after another' if sequential else 'at once'}", *summary(chosen)))
+    return markdown(header, lines)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import copy
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -181,9 +181,7 @@ def compute(
     folder: Path, recipe: str, seeds: list[int], methods: list[str], classes: list[int], evidence: bool
 ) -> list[Row]:
     """Compute what is missing, and return all rows."""
-    file = folder / "rows.jsonl"
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    rows = stored(folder)
     done = {(row["seed"], row["class"], row["method"], row["evidence"]) for row in rows}
     current: Seed | None = None
     for number, method, measured in rows_to_compute(seeds, methods, evidence):
@@ -200,9 +198,21 @@ def compute(
             row["a_r_before"] = figures(current.model, current, [label])["a_r"]
             row |= figures(model, current, [label], measured)
             rows.append(row)
-            with file.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(row) + "\n")
+            store(folder, row)
     return rows
+
+
+def stored(folder: Path) -> list[Row]:
+    """The rows that were computed before."""
+    file = folder / "rows.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def store(folder: Path, row: Row) -> None:
+    """Keep a row for the next call."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "rows.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(row) + "\n")
 
 
 def table(rows: list[Row]) -> str:
@@ -217,22 +227,35 @@ def table(rows: list[Row]) -> str:
         "feature probe",
         "relearning",
     )
-    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+    lines = []
     for method in dict.fromkeys(row["method"] for row in rows):
         plain = [row for row in rows if row["method"] == method and not row["evidence"]] or [
             row for row in rows if row["method"] == method
         ]
         measured = [row for row in rows if row["method"] == method and row["evidence"]]
-        errors, changes = [r["e_f"] for r in plain], [r["a_r"] - r["a_r_before"] for r in plain]
-        accuracy = _of(statistics.mean, [row["a_r"] for row in plain], ".2f")
         probe = _of(statistics.mean, [row["feature_probe_accuracy"] for row in measured], ".3f")
         steps = _of(statistics.median, [row["relearning_steps"] for row in measured], ".0f")
-        seconds = _of(statistics.median, [row["seconds"] for row in plain], ".2f")
-        error = f"{statistics.mean(errors):.2f} / {min(errors):.1f}"
-        change = f"{statistics.mean(changes):+.2f} / {min(changes):+.2f}"
-        cells = (method.replace("_", " "), str(len(plain)), error, accuracy, change, seconds, probe, steps)
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append((method.replace("_", " "), *summary(plain), probe, steps))
+    return markdown(header, lines)
+
+
+def summary(rows: list[Row]) -> tuple[str, ...]:
+    """The number of rows, mean and worst of E_F, mean of A_R, mean and worst of its change, and the median seconds."""
+    errors, changes = [row["e_f"] for row in rows], [row["a_r"] - row["a_r_before"] for row in rows]
+    return (
+        str(len(rows)),
+        f"{statistics.mean(errors):.2f} / {min(errors):.1f}",
+        f"{statistics.mean(row['a_r'] for row in rows):.2f}",
+        f"{statistics.mean(changes):+.2f} / {min(changes):+.2f}",
+        _of(statistics.median, [row["seconds"] for row in rows], ".2f"),
+    )
+
+
+def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A table."""
+    return "\n".join(
+        [f"| {' | '.join(header)} |", "|---" * len(header) + "|", *(f"| {' | '.join(line)} |" for line in lines)]
+    )
 
 
 def _of(function: Callable[[list[float]], float], values: list[Any], form: str) -> str:

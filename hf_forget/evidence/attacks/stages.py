@@ -5,13 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...data import banks
 from ...lm.prompts import PromptFormat
 from .. import answers
 from ..answers import Answer, Generator
 from ..options import EvidenceOptions
 from ..probes import Probe, ProbeSet
-from . import Deadline, Outcome, about_invented_name, not_run
+from . import Deadline, Outcome, about_invented_name, invented_names, not_run
 from .prompt import PROMPT_ATTACKS, prompt_attack
 from .quantize import COUNTED_GRIDS, quantize_attack
 
@@ -77,7 +76,7 @@ class Attacker:
                 deadline=deadline,
             )
         if "prompt" in options.attacks and control:
-            invented = banks.INVENTED_NAMES.get(self.probes.type, banks.INVENTED_NAMES["person"])
+            invented = invented_names(self._names(), self.probes.type)
             found = self._prompt(control, guesses, invented, deadline)
             records["prompt"] = {name: _as_control(outcome) for name, outcome in found.items()}
         return records
