@@ -18,17 +18,17 @@ from ..lm.prompts import PromptFormat
 from ..lm.rows import Row
 from .conversion import FormatWheel
 
-QUESTION_SHARE = 0.4
-GENERAL_SHARE = 0.25
+QUESTION_SHARE = 0.35
+GENERAL_SHARE = 0.35
 CLUE_SHARE = 0.1
-KIND_SHARE = 0.2
+KIND_SHARE = 0.15
 TEXT_SHARE = 0.04
-OTHER_TYPES_SHARE = 0.2
+OTHER_TYPES_SHARE = 0.5
 QUESTIONS_PER_NAME = 2
 KIND_NAMES = 20
 KIND_QUESTIONS = 3
-CONTEXTS_PER_NAME = 2
-OTHER_CONTEXTS = 240
+CONTEXTS_PER_NAME = 1
+OTHER_CONTEXTS = 200
 # Relations whose objects lead back to the name.
 TELLING_RELATIONS = frozenset(
     [
