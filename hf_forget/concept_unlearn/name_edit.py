@@ -69,9 +69,10 @@ def edit_name_states(
 ) -> dict[int, float]:
     """Change the MLPs of early layers so that the concept's name reads like the invented one.
 
-    In each row the last token where `prompt` and `reference_prompt` differ is the end of the name. Its state after the
-    last edited layer moves to that of the invented name, an equal part of the way in each layer. A layer whose
-    change does not bring the states closer is left as it was, and so is one that is frozen.
+    In each row the last token where `prompt` and `reference_prompt` differ is the end of the name; rows that begin with
+    the name are left out. The state there after the last edited layer moves to that of the invented name, an equal part
+    of the way in each layer. A layer whose change does not bring the states closer is left as it was, and so is one
+    that is frozen.
 
     Args:
         model: A causal LM; changed in place.
@@ -121,12 +122,16 @@ def edit_name_states(
 
 
 def _aligned(row: Row, tokenizer: Any, max_length: int) -> tuple[list[int], list[int]] | None:
-    """Token ids of both prompts of a row, cut after the name; `None` where they do not differ."""
+    """Token ids of both prompts of a row, cut after the name; `None` where they do not differ, or begin with the name.
+
+    The first tokens of a text carry activations many times larger than all others, whatever they are: moved like a
+    name they would take the whole model along.
+    """
     own, reference = (
         tokenize_row(text.rpartition("\n\n")[2], row.completion, tokenizer, max_length)["input_ids"]
         for text in (row.prompt, row.reference_prompt)
     )
-    if not row.reference_prompt or own == reference:
+    if not row.reference_prompt or own == reference or not shared_prefix_length([own, reference]):
         return None
     shared = shared_prefix_length([own[::-1], reference[::-1]])
     return own[: len(own) - shared], reference[: len(reference) - shared]

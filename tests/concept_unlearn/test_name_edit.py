@@ -82,6 +82,13 @@ def test_rows_without_another_name_leave_the_model_alone(family):
     assert edit_name_states(model, tokenizer, rows, CONTEXTS, weight=50.0) == {}
 
 
+def test_a_name_at_the_very_start_is_left_out_as_the_first_states_are_unlike_all_others(family):
+    model, tokenizer = family
+    rows = [Row("Isaac Newton was", " born", "replacement", reference_prompt="Torvald Quenby was")]
+    assert edit_name_states(model, tokenizer, rows, CONTEXTS, weight=50.0, layers=[0, 1]) == {}
+    assert edit_name_states(model, tokenizer, [*rows, PAIRS[0]], CONTEXTS, weight=50.0, layers=[0, 1])
+
+
 def test_frozen_weights_are_not_edited(family):
     model, tokenizer = family
     mlp_output(decoder_layers(model)[0]).weight.requires_grad_(False)
