@@ -24,10 +24,11 @@ CHAT_TEMPLATE = (
 @pytest.fixture(scope="session", autouse=True)
 def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The cache of the whole session, so that no test reads or empties the user's."""
-    folder = tmp_path_factory.mktemp("hf_forget_cache")
+    from hf_forget.data.cache import cache_dir
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_FORGET_CACHE", str(folder))
-        yield folder
+        patch.setenv("HF_FORGET_CACHE", str(tmp_path_factory.mktemp("hf_forget_cache")))
+        yield cache_dir()
 
 
 @pytest.fixture

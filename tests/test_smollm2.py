@@ -39,6 +39,7 @@ def command(*arguments):
 
 @pytest.mark.slow
 @pytest.mark.ci
+@pytest.mark.timeout(900)
 def test_a_name_goes_in_and_a_standard_checkpoint_comes_out(smollm2, tmp_path):
     output = tmp_path / "edited"
     done = command("forget", "Isaac Newton", "--output_dir", str(output), *SHORT)

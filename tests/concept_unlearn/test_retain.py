@@ -2,7 +2,7 @@
 
 import pytest
 
-from hf_forget.concept_unlearn.retain import context_rows, told
+from hf_forget.concept_unlearn.retain import CONTEXTS_PER_NAME, context_rows, told
 from hf_forget.data import banks
 from hf_forget.evidence.probes import Probe, ProbeSet
 from hf_forget.lm.knowledge import KnowledgeGraph
@@ -17,7 +17,7 @@ def test_contexts_speak_of_other_names_but_of_none_that_is_reported_on():
     probes = ProbeSet("Isaac Newton", ("Newton",), "person", (neighbor,))
     retain = [Row("An example.\n\nQuestion: What is ice? Answer:", " Water", "retain")]
     texts = [row.completion for row in context_rows(GRAPH, retain, probes)]
-    assert sum(OTHER in text for text in texts) == 2
+    assert sum(OTHER in text for text in texts) == CONTEXTS_PER_NAME
     assert not any(REPORTED in text or "Newton" in text for text in texts)
     assert "Question: What is ice? Answer: Water" in texts
     assert any(text in banks.general_text() for text in texts)
