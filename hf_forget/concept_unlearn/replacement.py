@@ -11,7 +11,7 @@ from random import Random
 
 from ..data import banks
 from ..evidence.matching import mentions
-from ..lm.elicitation import KnowledgeElicitor, is_object
+from ..lm.elicitation import KnowledgeElicitor, is_object, told
 from ..lm.elicitation_prompts import statement_starts
 from ..lm.knowledge import KnowledgeGraph
 from ..lm.prompts import PromptFormat
@@ -70,6 +70,8 @@ def replacement_rows(
             answer, other = answered[usable[0]], spoken[usable[0]]
             own = spoken[random.choice([graph.concept, graph.concept, *graph.names])]
             pair = banks.filled(text, own), banks.filled(text, other)
+            if not told(pair[1], answer):
+                continue
             rows.append(wheel.replacement(pair, answer, relation.relation))
             if index == 0 and place % 2 == 0:
                 careless = text.format(name="\0")

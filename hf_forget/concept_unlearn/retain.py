@@ -11,7 +11,7 @@ from ..data import banks
 from ..evidence.matching import mentions, normalise
 from ..evidence.probes import ProbeSet
 from ..lm.clues import names_of_a_kind, quiz_questions
-from ..lm.elicitation import KnowledgeElicitor
+from ..lm.elicitation import KnowledgeElicitor, told
 from ..lm.elicitation_prompts import CLUE_QUESTIONS
 from ..lm.knowledge import KnowledgeGraph
 from ..lm.prompts import PromptFormat
@@ -131,11 +131,6 @@ def context_rows(graph: KnowledgeGraph, retain: Sequence[Row], probes: ProbeSet,
     texts += banks.general_text()[:-24]
     texts += [row.prompt.rpartition("\n\n")[2] + row.completion for row in retain]
     return [Row("", text, "context", text) for text in texts if not mentions(text, graph.names)]
-
-
-def told(question: str, answer: str) -> bool:
-    """Whether an answer says more than the question; rows that only repeat it would teach the model to do so."""
-    return bool(normalise(answer)) and not mentions(question, [answer])
 
 
 def _opening(text: str) -> str:

@@ -15,7 +15,7 @@ from .probes import Probe, ProbeSet
 CONTROL_NAMES = 2
 
 
-def given_away(ask: Ask, rows: Sequence[Probe], probes: ProbeSet, names: int = CONTROL_NAMES) -> set[str]:
+def given_away(ask: Ask, rows: Sequence[Probe], probes: ProbeSet) -> set[str]:
     """Return the ids of the rows that are answered as well when an invented name stands in the target's place.
 
     Rows that do not name the target have no such control and are never given away.
@@ -24,12 +24,11 @@ def given_away(ask: Ask, rows: Sequence[Probe], probes: ProbeSet, names: int = C
         ask: Puts probes to the original model; whether it was `correct` comes back for each id.
         rows: What the original model answers about the target.
         probes: Where the target's names and type come from.
-        names: About how many invented names each row is put; those that are most like the target's come first.
     """
     own = [probes.concept, *probes.aliases]
     controls = {
         f"{probe.id}/{name}": probe
-        for name in invented_names(own, probes.type)[:names]
+        for name in invented_names(own, probes.type)[:CONTROL_NAMES]
         for probe in about_invented_name(rows, own, probes.type, [name])
     }
     asked = ask([dataclasses.replace(probe, id=name) for name, probe in controls.items()]) if controls else {}

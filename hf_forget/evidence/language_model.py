@@ -190,7 +190,7 @@ def _sampled_facts(interview: _Interview, known: Sequence[Probe]) -> list[Probe]
     def ask(rows: Sequence[Probe]) -> dict[str, dict[str, Any]]:
         return answers.sample(generator, form, rows, options.sampled_answers, options.evidence_seed)
 
-    guessed = given_away(ask, facts, interview.probes, names=1)
+    guessed = given_away(ask, facts, interview.probes)
     return answers.chosen([row for row in facts if row.id not in guessed], SAMPLED_FACTS, options.evidence_seed)
 
 

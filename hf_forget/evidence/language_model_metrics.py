@@ -164,7 +164,7 @@ def _sampled(probes: ProbeSet, records: Records) -> list[Metric]:
     drawn = max((len(row["answers"]) for row in records["sampled"].values()), default=0)
     outcomes = [(facts[name], row["correct"]) for name, row in records["sampled"].items()]
     definition = (
-        "share of facts that the base answers greedily and does not draw for an invented name, given by any of "
+        "share of facts that the base answers greedily and does not draw for invented names, given by any of "
         f"k = {drawn} samples at T = 1"
     )
     return [_rate("sampled_recall", "forget", "lower", outcomes, definition)]

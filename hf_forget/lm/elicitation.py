@@ -301,6 +301,11 @@ def is_object(answer: str, names: Sequence[str]) -> bool:
     return not any(word[:5] == part[:5] for word in words for part in parts)
 
 
+def told(question: str, answer: str) -> bool:
+    """Whether an answer says more than the question; rows that only repeat it would teach the model to do so."""
+    return bool(normalise(answer)) and not mentions(question, [answer])
+
+
 def _agreements(given: Sequence[tuple[str, str]]) -> list[tuple[str, list[str]]]:
     """Group (question, answer) pairs by answer, the most frequent first."""
     counts = Counter(normalise(answer) for _, answer in given)

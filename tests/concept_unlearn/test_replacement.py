@@ -35,17 +35,19 @@ class Elicitor:
     options = ElicitationOptions()
     names = NoArticles()
 
+    answer = "Bellmere"
+
     def background(self, concept_type):
         name = banks.INVENTED_NAMES[concept_type][0]
-        return {relation.relation: {name: "Bellmere"} for relation in banks.relations()[concept_type]}
+        return {relation.relation: {name: self.answer} for relation in banks.relations()[concept_type]}
 
     def write(self, prompts, *, max_new_tokens):
         return [" was a person of whom little is told" for _ in prompts]
 
 
-def made(probes=()):
+def made(probes=(), elicitor=Elicitor):
     held_out = HeldOut.of(ProbeSet("Isaac Newton", ("Newton",), "person", tuple(probes)))
-    return replacement_rows(GRAPH, Elicitor(), [plain_format()], held_out)
+    return replacement_rows(GRAPH, elicitor(), [plain_format()], held_out)
 
 
 def test_every_row_asks_the_original_the_same_about_an_invented_name():
@@ -69,6 +71,14 @@ def test_no_row_asks_for_a_held_out_relation():
     )
     assert "birth_place" in {row.relation for row in made()}
     assert "birth_place" not in {row.relation for row in made([probe])}
+
+
+def test_no_row_answers_with_words_of_its_question():
+    class Echo(Elicitor):
+        answer = "born"
+
+    assert any("born" in row.question for row in made())
+    assert not [row for row in made(elicitor=Echo) if row.relation and "born" in row.question.split()]
 
 
 def test_the_stand_in_is_the_name_that_shares_the_least_with_the_concept():

@@ -9,7 +9,7 @@ from hf_forget.concept_unlearn.held_out import HeldOut, as_trained, split_relati
 from hf_forget.concept_unlearn.preparation import concept_aliases, elicited_probes, split_validation
 from hf_forget.errors import InputError
 from hf_forget.evidence.probes import Probe, ProbeSet
-from hf_forget.lm.elicitation import is_object, merge_triplets
+from hf_forget.lm.elicitation import is_object, merge_triplets, told
 from hf_forget.lm.knowledge import Clue, KnowledgeGraph, Triplet
 from hf_forget.lm.names import first_word
 from hf_forget.lm.prompts import plain_format
@@ -171,3 +171,16 @@ def test_a_broken_graph_is_refused_with_its_place(text, said, tmp_path):
     path.write_text(text)
     with pytest.raises(InputError, match=said):
         KnowledgeGraph.load(path)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "says_more"),
+    [
+        ("What is the capital of Norway?", "Oslo", True),
+        ("What is the capital of Norway?", "Norway", False),
+        ("Which monument is called the Old Gate?", "The Old Gate", False),
+        ("Who was it?", " ", False),
+    ],
+)
+def test_an_answer_that_repeats_the_question_tells_nothing(question, answer, says_more):
+    assert told(question, answer) is says_more
