@@ -25,8 +25,8 @@ from .preparation import ConceptPreparation
 REFERENCE_BATCH = 32
 RETAIN_EVAL_ROWS = 24
 COMPARED_KINDS = ("retain", "replacement")
-# Of fifteen forget rows eight ask for the name, four are replacements, two ask for an attribute, and one explains.
-KIND_SHARES = {"edge": 1.0, "node": 4.0, "replacement": 2.0, "explanation": 0.5}
+# Of nineteen forget rows eight ask for the name, eight are replacements, two ask for an attribute, and one explains.
+KIND_SHARES = {"edge": 1.0, "node": 4.0, "replacement": 4.0, "explanation": 0.5}
 
 
 class ConceptUnlearnTrainer(ForgetTrainer):
