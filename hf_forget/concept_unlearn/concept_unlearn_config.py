@@ -105,7 +105,7 @@ class ConceptUnlearnConfig(TrainingArguments):
     bf16: bool | None = field(
         default=None, metadata={"help": "bf16 autocast; if not given, on where the hardware makes it fast."}
     )
-    learning_rate: float = field(default=7e-5, metadata={"help": "Peak learning rate."})
+    learning_rate: float = field(default=5e-5, metadata={"help": "Peak learning rate."})
     per_device_train_batch_size: int = field(default=8, metadata={"help": "Forget rows per step and device."})
     max_steps: int = field(default=24, metadata={"help": "Number of optimizer steps."})
     weight_decay: float = field(default=0.0, metadata={"help": "Weight decay."})
