@@ -1,6 +1,6 @@
 """Runs smollm2.yaml on six names and prints the table of README.md; names that are done already are not run again.
 
-Command: python recipes/concept_unlearn/six_names.py outputs/six_names
+Command: python recipes/concept_unlearn/six_names.py outputs/six_names [options of the recipe]
 """
 
 import json
@@ -23,8 +23,8 @@ SHAM = ("by_wording_rate", "by_relation_rate", "sampled_recall")
 STAGES = ("load", "prepare", "measure_before", "apply", "save")
 
 
-def main(folder: Path) -> None:
-    """Run what is missing and print one row per name."""
+def main(folder: Path, options: list[str]) -> None:
+    """Run what is missing, with these options, and print one row per name."""
     titles = ("name", "verdict", "by wording", "by relation", "sampled", "retain", "neighbors", "also missed")
     print(f"| {' | '.join([*titles, 'left by the sham run: by wording / by relation / sampled', 'time'])} |")
     print("|---" * (len(titles) + 2) + "|")
@@ -34,7 +34,9 @@ def main(folder: Path) -> None:
             command = [sys.executable, "-m", "hf_forget", "run", "concept_unlearn/smollm2", "--concept", name]
             resume = ["--resume"] if output.with_name(output.name + ".partial").exists() else []
             subprocess.run(
-                [*command, "--output_dir", str(output), "--sham", "yes", *resume], check=True, stdout=subprocess.DEVNULL
+                [*command, "--output_dir", str(output), "--sham", "yes", *resume, *options],
+                check=True,
+                stdout=subprocess.DEVNULL,
             )
         print(row(name, *(read(output / "private" / file) for file in ("forget_report.json", "answers_after.json"))))
         sys.stdout.flush()
@@ -70,4 +72,4 @@ def short(check: dict) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "outputs/six_names"))
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "outputs/six_names"), sys.argv[2:])
