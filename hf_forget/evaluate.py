@@ -79,7 +79,9 @@ def evaluate(
 def _loaded(name: str) -> tuple[Any, Any, bool]:
     from transformers import AutoTokenizer
 
+    from .lm.loading import placed
     from .trainer import causal_lm_from
 
     resolved = resolve_model(name)
-    return causal_lm_from(name).eval(), AutoTokenizer.from_pretrained(resolved.path), resolved.source == "embedded"
+    model = placed(causal_lm_from(name)).eval()
+    return model, AutoTokenizer.from_pretrained(resolved.path), resolved.source == "embedded"

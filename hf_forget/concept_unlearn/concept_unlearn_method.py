@@ -53,7 +53,7 @@ class ConceptUnlearnMethod:
         if not args.concept:
             raise InputError("no concept is given; name what must go, for example --concept 'Isaac Newton'")
         resolved = resolve_model(configs["model"].model_name_or_path)
-        model = load_causal_lm(resolved.path, configs["model"])
+        model = load_causal_lm(resolved.path, configs["model"], args.device)
         if getattr(model.config, "quantization_config", None) and configs["lora"].peft_config() is None:
             raise InputError(
                 f"{resolved.name} is quantized, and quantized weights cannot be trained; give the model that it was "
@@ -124,7 +124,7 @@ class ConceptUnlearnMethod:
 
     def reload(self, subject: Subject, folder: Path) -> None:
         """Read the edited model back, as a user would."""
-        subject.model = load_causal_lm(folder, subject.configs["model"])
+        subject.model = load_causal_lm(folder, subject.configs["model"], subject.configs["method"].device)
         subject.processing_class = load_tokenizer(folder, subject.configs["model"])
 
     def conclude(self, subject: Subject, before: list[Metric], after: list[Metric]) -> Conclusion:

@@ -13,6 +13,7 @@ from transformers import DataCollator, TrainerCallback, TrainerControl
 
 from ..errors import InputError
 from ..lm.forward import LabelledForward, frozen_head, labelled_forward
+from ..lm.loading import placed
 from ..lm.objectives import LabelledTokens, get_objective, kl_to_reference_loss, nll_loss
 from ..lm.representation import chosen_layers, state_distance
 from ..lm.rows import PairSampler, Row, RowCollator, RowDataset, rows_from
@@ -376,7 +377,7 @@ def _all_rows(
     names = [concept] if isinstance(concept, str) else list(concept)
     others = [*names[1:], *(aliases or args.aliases or ())]
     asked = dataclasses.replace(args, concept=names[0], aliases=others or None)
-    prepared = ConceptPreparation(model, tokenizer, asked).run()
+    prepared = ConceptPreparation(placed(model, args.device), tokenizer, asked).run()
     return prepared.forget, retain or prepared.retain, validation or prepared.validation
 
 

@@ -68,7 +68,7 @@ def sham_records(subject: Subject, prepared: PreparedRows) -> dict[str, Any] | N
     # What stands beside the claim are rates of answers; the true answers need no scores, and nothing is told.
     baseline = {**subject.records["before"], "scores": {}, "recall": {}}
     measured = measure_language_model(
-        load_causal_lm(folder, subject.configs["model"]),
+        load_causal_lm(folder, subject.configs["model"], subject.configs["method"].device),
         subject.processing_class,
         prepared.probes,
         options=dataclasses.replace(options, attacks=[]),
@@ -108,7 +108,8 @@ def _sham_subject(subject: Subject, concept_type: str) -> Subject:
     )
     sham = copy.copy(subject)
     sham.configs = {**subject.configs, "method": args}
-    sham.model = load_causal_lm(resolve_model(subject.base_models[0]["name"]).path, subject.configs["model"])
+    path = resolve_model(subject.base_models[0]["name"]).path
+    sham.model = load_causal_lm(path, subject.configs["model"], args.device)
     return sham
 
 

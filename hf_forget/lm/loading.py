@@ -12,12 +12,13 @@ from ..options import ModelOptions
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def load_causal_lm(path: str | Path, options: ModelOptions) -> Any:
+def load_causal_lm(path: str | Path, options: ModelOptions, device: Any = None) -> Any:
     """Load a causal LM from a folder; `stored_dtype` of the model is the precision of the checkpoint.
 
     Args:
         path: Folder of the checkpoint.
         options ([`ModelOptions`]): Precision, quantization and attention implementation.
+        device: Where it shall stand; see [`placed`].
 
     Raises:
         InputError: If the folder does not hold a causal LM.
@@ -47,7 +48,19 @@ def load_causal_lm(path: str | Path, options: ModelOptions) -> Any:
     except (OSError, ValueError, ImportError) as error:
         raise InputError(f"the model in {path} cannot be loaded: {error}") from None
     model.stored_dtype = getattr(config, "dtype", None)
-    return model
+    return placed(model, device)
+
+
+def placed(model: Any, device: Any = None) -> Any:
+    """Move a model to a device; one that is quantized or lies on several devices stays where it was put.
+
+    Args:
+        model: The model.
+        device: The device; the accelerator of this machine, where there is one, if not given.
+    """
+    if getattr(model, "is_quantized", False) or getattr(model, "hf_device_map", None):
+        return model
+    return model.to(device or torch.accelerator.current_accelerator(check_available=True) or "cpu")
 
 
 def load_tokenizer(path: str | Path, options: ModelOptions) -> Any:

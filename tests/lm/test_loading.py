@@ -7,7 +7,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, BertConfig, BertModel
 
 from hf_forget.errors import InputError
-from hf_forget.lm.loading import load_causal_lm, load_tokenizer, save_causal_lm
+from hf_forget.lm.loading import load_causal_lm, load_tokenizer, placed, save_causal_lm
 from hf_forget.options import ModelOptions
 
 
@@ -56,3 +56,16 @@ def test_a_folder_of_an_unknown_model_is_refused(tmp_path):
 
 def test_a_tokenizer_without_pad_token_is_accepted(tiny_gpt_neox):
     assert load_tokenizer(tiny_gpt_neox, options(tiny_gpt_neox)).pad_token_id is None
+
+
+def test_a_model_stands_where_it_is_wanted(tiny_llama):
+    chosen = options(tiny_llama)
+    assert load_causal_lm(tiny_llama, chosen, torch.device("meta")).device.type == "meta"
+    expected = torch.accelerator.current_accelerator(check_available=True)
+    model = load_causal_lm(tiny_llama, chosen)
+    assert model.device.type == (expected.type if expected else "cpu")
+    # Bits of a quantized model, and layers that lie on several devices, stay where they were put.
+    for attribute, value in (("is_quantized", True), ("hf_device_map", {"": "cpu"})):
+        setattr(model, attribute, value)
+        assert placed(model, torch.device("meta")).device.type != "meta"
+        delattr(model, attribute)
