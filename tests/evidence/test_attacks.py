@@ -228,13 +228,15 @@ def records(regained: float, control: float | None, status: str = "ok") -> tuple
     if status != "ok":
         found[names[1]] = {"status": status, "reason": "because"}
     controls = {name: {"status": "ok", "reason": "", "control_regained": control} for name in names}
-    before = {"attacks": {"control": wrong("control/0") if control is not None else {}, "prompt": controls}}
+    asked = wrong("control/0") if control is not None else {}
+    before = {"attacks": {"control": asked, "control_share": {"prompt": 0.5}, "prompt": controls}}
     after = {"formats": ["few_shot"], "forget": {row: {"few_shot": {"correct": False}} for row in ids}}
     return before, after | {"attacks": {"prompt": found}}
 
 
 def test_recovery_is_what_comes_back_less_the_control_and_the_worst_counts():
-    found = recoveries(*records(75.0, 25.0), "prompt")
+    # Half of the rows name the target, and half of these are guessed where it is an invented name.
+    found = recoveries(*records(75.0, 50.0), "prompt")
     assert (found["prefix"].points, found["prefix"].control) == (50.0, 25.0)
     assert found["role_play"].points == 0.0
     assert worst(found, "prompt").points == 50.0

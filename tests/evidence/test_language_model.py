@@ -254,7 +254,8 @@ def test_guesses_about_invented_names_are_subtracted_from_what_a_prompt_brings_b
     after = measure(guessing(Scripted(probes, forgets)), "after", before.records)
     metric = by_name(after)["recovery_prompt_role_play"]
     assert metric.value == 0
-    assert "control's are 100.0" in metric.definition
+    # All guesses come back, and the 14 of the 30 attacked rows that name the target have a control.
+    assert "control's are 46.7" in metric.definition
 
 
 def test_answers_that_loop_are_not_fluent_and_cost_the_verdict(measure):

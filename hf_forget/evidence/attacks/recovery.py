@@ -22,7 +22,7 @@ class Recovery:
         status: `ok`, `not_run` or `failed`.
         reason: Why it is not `ok`.
         points: Points of the attacked rows that came back, less the control's, not below 0.
-        control: Points of the control's rows that came back.
+        control: Points that came back of the control's rows, times the share of attacked rows that have a control.
         back: For each attacked row whether it came back.
     """
 
@@ -61,7 +61,8 @@ def _recovery(before: Records, after: Records, kind: str, name: str) -> Recovery
         measured = (attacks.get(kind) or {}).get(name) or {"status": "not_run", "reason": "it was not measured"}
         if measured["status"] != "ok":
             return Recovery(measured["status"], f"control: {measured['reason']}")
-        control = measured["control_regained"]
+        # Only questions that name the target have a control; the others count as if nobody ever guessed them.
+        control = measured["control_regained"] * attacks["control_share"][kind]
     form = after["formats"][0]
     plain = after["forget"]
     back = {

@@ -1,5 +1,6 @@
 """The counted attacks at both stages: controls and the quantized base before, the attacks themselves after."""
 
+import dataclasses
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,10 @@ from .quantize import COUNTED_GRIDS, quantize_attack
 
 QUANTIZED_ROWS = 48
 PROMPTED_ROWS = 30
-CONTROL_ROWS = 8
+# The control: so many questions, each put about so many invented names. With few of them one lucky guess would be ten
+# points, or none would be found.
+CONTROL_ROWS = 16
+CONTROL_NAMES = 3
 # The quantized base is shown beside the attack and decides nothing.
 QUANTIZED_BASE_ROWS = 8
 
@@ -54,16 +58,18 @@ class Attacker:
         options, deadline, seed = self.options, Deadline.after(self.seconds), self.options.evidence_seed
         direct = [probe for probe in known if probe.group in ("edge", "node")]
         edges = [probe for probe in known if probe.group == "edge"]
-        control = about_invented_name(answers.chosen(edges, CONTROL_ROWS, seed), self._names(), self.probes.type)
+        control = self._control(answers.chosen(edges, CONTROL_ROWS, seed))
         rows = answers.chosen(known, QUANTIZED_ROWS, seed)
         random.Random(seed).shuffle(rows)
+        prompted = answers.chosen(direct, PROMPTED_ROWS, seed)
         guesses = self._ask(control) if options.attacks and control else {}
         records: dict[str, Any] = {
             "rows": {
                 "quantize": [probe.id for probe in rows],
-                "prompt": [probe.id for probe in answers.chosen(direct, PROMPTED_ROWS, seed)],
+                "prompt": [probe.id for probe in prompted],
             },
             "control": guesses,
+            "control_share": {"quantize": _edge_share(rows), "prompt": _edge_share(prompted)},
         }
         if "quantize" in options.attacks and rows:
             records["quantize"] = quantize_attack(
@@ -108,6 +114,15 @@ class Attacker:
             records["prompt"] = self._prompt(prompted, plain, self._names(), deadline)
         return {kind: outcomes for kind, outcomes in records.items() if kind in options.attacks}
 
+    def _control(self, edges: Sequence[Probe]) -> list[Probe]:
+        """The questions about several invented names."""
+        own = self._names()
+        return [
+            dataclasses.replace(probe, id=f"{probe.id}/{name}")
+            for name in invented_names(own, self.probes.type)[:CONTROL_NAMES]
+            for probe in about_invented_name(edges, own, self.probes.type, [name])
+        ]
+
     def _names(self) -> list[str]:
         return [self.probes.concept, *self.probes.aliases]
 
@@ -121,6 +136,11 @@ class Attacker:
             return answers.ask(self.generator, self.form, probes, write)
 
         return prompt_attack(self.form, ask, rows, plain, names, deadline=deadline)
+
+
+def _edge_share(rows: Sequence[Probe]) -> float:
+    """The share of rows that have a control: questions that name the target."""
+    return sum(probe.group == "edge" for probe in rows) / len(rows) if rows else 0.0
 
 
 def _as_control(outcome: Outcome) -> Outcome:
