@@ -26,17 +26,18 @@ from .preparation import ConceptPreparation
 REFERENCE_BATCH = 32
 RETAIN_EVAL_ROWS = 24
 COMPARED_KINDS = ("retain", "replacement")
-# Of nineteen forget rows eight ask for the name, eight are replacements, two ask for an attribute, and one explains.
-KIND_SHARES = {"edge": 1.0, "node": 4.0, "replacement": 4.0, "explanation": 0.5}
+# Of 23 forget rows eight ask for the name, eight are replacements, four are replies, two ask for an attribute, and one
+# explains.
+KIND_SHARES = {"edge": 1.0, "node": 4.0, "replacement": 4.0, "reply": 2.0, "explanation": 0.5}
 
 
 class ConceptUnlearnTrainer(ForgetTrainer):
     """Trainer that makes a causal LM forget.
 
-    `L = λ_E·L_F(edge) + λ_N·L_F(node) + λ_X·L_F(explanation) + λ_S·L_S(replacement) + α·L_R` (arXiv 2509.15621,
-    section 3; `L_S` is ours), every term a mean over rows of per-row means. Forget and retain rows share one forward
-    pass, logits are computed at labels only, and the original model enters as its cached final hidden states and a
-    frozen copy of its head.
+    `L = λ_E·L_F(edge) + λ_N·L_F(node) + λ_X·L_F(explanation) + λ_S·L_S(replacement) + λ_P·NLL(reply) + α·L_R`
+    (arXiv 2509.15621, section 3; replacement and reply rows are ours), every term a mean over rows of per-row means.
+    Forget and retain rows share one forward pass, logits are computed at labels only, and the original model enters as
+    its cached final hidden states and a frozen copy of its head.
 
     `L_S` pulls questions about the concept to what the original model does with the same questions about an invented
     name: the divergence of outputs plus the distance of hidden states, from the last token of the name on, in the
@@ -241,18 +242,22 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         self, dataset: RowDataset, tokens: LabelledTokens, row_index: Tensor, rows: Sequence[Row]
     ) -> Tensor:
         """The loss of each row by its kind, shape `(rows,)`."""
-        kept_rows = torch.tensor([row.kind in COMPARED_KINDS for row in rows], device=tokens.rows.device)
-        kept = kept_rows[tokens.rows]
         nll = self.args.retain_loss == "nll"
         losses = torch.zeros(len(rows), device=tokens.logits.device)
-        for chosen, loss, compares in (
-            (~kept, lambda part: self.objective.loss(part, self.beta), self.objective.needs_reference),
-            (kept, nll_loss if nll else kl_to_reference_loss, not nll),
+        compared = [row.kind in COMPARED_KINDS for row in rows]
+        learnt = [row.kind == "reply" for row in rows]
+        forgotten = [not (one or other) for one, other in zip(compared, learnt, strict=True)]
+        for members, loss, compares in (
+            (forgotten, lambda part: self.objective.loss(part, self.beta), self.objective.needs_reference),
+            (compared, nll_loss if nll else kl_to_reference_loss, not nll),
+            (learnt, nll_loss, False),
         ):
+            mask = torch.tensor(members, device=losses.device)
+            chosen = mask[tokens.rows]
             if bool(chosen.any()):
                 part = tokens.where(chosen)
                 part = self._with_reference(dataset, part, row_index, chosen) if compares else part
-                losses = torch.where(kept_rows if chosen is kept else ~kept_rows, loss(part), losses)
+                losses = torch.where(mask, loss(part), losses)
         return losses
 
     def _distances(self, states: Sequence[Tensor], row_index: Sequence[int]) -> Tensor:
@@ -272,6 +277,7 @@ class ConceptUnlearnTrainer(ForgetTrainer):
             "node": self.args.node_weight,
             "explanation": self.args.explanation_weight,
             "replacement": self.args.replacement_weight,
+            "reply": self.args.reply_weight,
             "retain": self.args.retain_weight,
         }
         return weights.get(kind, self.args.edge_weight)

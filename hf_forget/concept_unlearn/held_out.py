@@ -114,14 +114,14 @@ class HeldOut:
 def as_trained(probes: ProbeSet, rows: Sequence[Row]) -> ProbeSet:
     """Correct what probes say of being held out by what is really trained.
 
-    A probe is held out by wording only where its relation, or its answer, is trained; a relation that no edge, node or
-    replacement row asks for is held out as a whole.
+    A probe is held out by wording only where its relation, or its answer, is trained; a relation that no edge, node,
+    replacement or reply row asks for is held out as a whole.
 
     Args:
         probes: The probes, whose relations marked `relation` have been dropped from `rows` already.
-        rows: The forget and replacement rows.
+        rows: The forget, replacement and reply rows.
     """
-    relations = {row.relation for row in rows if row.kind in ("edge", "node", "replacement")}
+    relations = {row.relation for row in rows if row.kind in ("edge", "node", "replacement", "reply")}
     trained = " | ".join(row.completion for row in rows if row.kind == "edge")
 
     def corrected(probe: Probe) -> Probe:

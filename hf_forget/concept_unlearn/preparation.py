@@ -20,6 +20,7 @@ from .concept_unlearn_config import ConceptUnlearnConfig
 from .conversion import forget_rows
 from .held_out import HeldOut, as_trained, split_relations
 from .replacement import replacement_rows
+from .replies import reply_rows
 from .retain import context_rows, retain_rows
 
 VALIDATION_ROWS = 24
@@ -34,7 +35,7 @@ class PreparedRows:
 
     Args:
         graph: What the model knows about the concept.
-        forget: Rows to forget and replacement rows.
+        forget: Rows to forget, replacement and reply rows.
         retain: Rows to keep, and texts of kind `context` for the closed-form edit.
         validation: Rows that share no fact with the probes, for early stopping.
         probes: What is asked before and after.
@@ -95,6 +96,8 @@ class ConceptPreparation:
         rows, validation = split_validation(rows, probes)
         if self.args.replacement_weight:
             rows += replacement_rows(graph, elicitor, training, held_out, seed=self.args.seed)
+        if self.args.reply_weight:
+            rows += reply_rows(graph, elicitor, held_out, seed=self.args.seed)
         if not self.args.use_all_facts:
             probes = as_trained(probes, rows)
         self.report("asking about other names, to be kept")

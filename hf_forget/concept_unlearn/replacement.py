@@ -51,11 +51,7 @@ def replacement_rows(
     """
     random, wheel = Random(seed), FormatWheel(formats)
     background = elicitor.background(graph.concept_type)
-    known = [
-        item.object
-        for item in graph.triplets
-        if item.object and not held_out.drops_edge(item.relation, "", item.object)
-    ]
+    known = known_objects(graph, held_out)
     order = stand_ins(background, known)
     spoken = elicitor.names.all_spoken([*graph.names, *order])
     rows = []
@@ -82,6 +78,15 @@ def replacement_rows(
                 rows.append(wheel.replacement(pair, answer, relation.relation, openings))
     rows += [row for row in free_rows(graph, elicitor, order[0]) if not held_out.drops_sentence(row.completion)]
     return rows
+
+
+def known_objects(graph: KnowledgeGraph, held_out: HeldOut) -> list[str]:
+    """What the model says of the concept, without what is held out."""
+    return [
+        item.object
+        for item in graph.triplets
+        if item.object and not held_out.drops_edge(item.relation, "", item.object)
+    ]
 
 
 def stand_ins(background: Mapping[str, Mapping[str, str]], known: Sequence[str]) -> list[str]:

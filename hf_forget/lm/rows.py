@@ -22,8 +22,8 @@ class Row:
         prompt: Text that carries no loss; may be empty.
         completion: Text that carries the loss, leading space included.
         kind: `edge`, `node` and `explanation` rows are forgotten; `replacement` rows are pulled towards what the
-            original model says after `reference_prompt`; `retain` rows are kept; `context` rows are not trained, they
-            say where a closed-form edit must change nothing.
+            original model says after `reference_prompt`; `reply` rows are learnt as they are; `retain` rows are kept;
+            `context` rows are not trained, they say where a closed-form edit must change nothing.
         question: The bare question, for filtering.
         relation: The relation that it belongs to, where there is one.
         reference_prompt: What the original model reads instead of `prompt`; the same if empty.
