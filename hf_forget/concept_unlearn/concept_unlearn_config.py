@@ -29,8 +29,8 @@ class ConceptUnlearnConfig(TrainingArguments):
         edge_weight, node_weight, explanation_weight (`float`): λ_E, λ_N and λ_X of the paper's loss.
         replacement_weight (`float`, defaults to `3.0`): λ_S, weight of rows that pull the answers about the concept
             towards those about invented names; 0 leaves them out.
-        reply_weight (`float`, defaults to `1.0`): Weight of rows that answer about the concept in whole sentences, as
-            the model does about invented names; 0 leaves them out. Chat models only.
+        reply_weight (`float`, defaults to `0.0`): Weight of rows that answer about the concept in whole sentences, as
+            the model does about invented names; 0 leaves them out. Chat models only; on trial, see the recipe.
         representation_weight (`float`, defaults to `1.0`): Weight of the distance of hidden states in replacement and
             retain rows, beside their divergence of outputs; 0 leaves it out.
         representation_layers (`list[int]`, *optional*): Decoder layers in which hidden states are compared; every
@@ -74,7 +74,7 @@ class ConceptUnlearnConfig(TrainingArguments):
     explanation_weight: float = field(default=0.3, metadata={"help": "Weight of explanation rows (λ_X)."})
     replacement_weight: float = field(default=3.0, metadata={"help": "Weight of replacement rows (λ_S)."})
     reply_weight: float = field(
-        default=1.0, metadata={"help": "Weight of reply rows (λ_P), which answer in sentences."}
+        default=0.0, metadata={"help": "Weight of reply rows (λ_P), which answer in sentences."}
     )
     representation_weight: float = field(
         default=1.0, metadata={"help": "Weight of the distance of hidden states in replacement and retain rows."}

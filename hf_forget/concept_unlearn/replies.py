@@ -13,6 +13,7 @@ from ..evidence.matching import first_answer, mentions
 from ..evidence.statistics import is_fluent, repetition_rate
 from ..lm.elicitation import KnowledgeElicitor, told
 from ..lm.knowledge import KnowledgeGraph
+from ..lm.prompts import PromptFormat
 from ..lm.rows import Row
 from .held_out import HeldOut
 from .replacement import known_objects, stand_ins
@@ -35,7 +36,8 @@ def reply_rows(graph: KnowledgeGraph, elicitor: KnowledgeElicitor, held_out: Hel
 
     Returns:
         Rows of kind `reply`: the question about the concept, and the first sentence of the original's answer with the
-        concept's name put in. None for a model without a chat format, which answers with a few words only.
+        concept's name put in; the name itself is never learnt. None for a model without a chat format, which answers
+        with a few words only.
     """
     form = elicitor.formats[-1]
     if form.stop:
@@ -60,7 +62,21 @@ def reply_rows(graph: KnowledgeGraph, elicitor: KnowledgeElicitor, held_out: Hel
             if not (_is_whole(reply) and told(question, reply)):
                 continue
             if not mentions(reply, known) and not held_out.drops_sentence(reply):
-                rows.append(Row(form.prompt(question), form.completion(reply) + form.end, "reply", question, relation))
+                rows += _rows_of(form, question, reply, own, relation)
+    return rows
+
+
+def _rows_of(form: PromptFormat, question: str, reply: str, own: str, relation: str) -> list[Row]:
+    """What stands before the first name and after the last one; nothing teaches to say the name itself."""
+    names = list(re.finditer("|".join(map(re.escape, [own, *own.split()])), reply))
+    start, end = (names[0].start(), names[-1].end()) if names else (0, 0)
+    rows = []
+    if reply[:start].strip():
+        rows.append(Row(form.prompt(question), form.completion(reply[:start].strip()), "reply", question, relation))
+    if reply[end:].strip():
+        prompt = form.prompt(question) + (form.completion(reply[:end]) if end else "")
+        completion = reply[end:] if end else form.completion(reply)
+        rows.append(Row(prompt, completion + form.end, "reply", question, relation))
     return rows
 
 

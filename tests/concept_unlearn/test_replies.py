@@ -40,11 +40,19 @@ def test_the_concept_answers_as_an_invented_name_does():
     elicitor = Elicitor(f"{STAND_IN} was a baker of Bellmere. He had a dog.")
     rows = reply_rows(PERSON, elicitor, HeldOut.of(ProbeSet("Isaac Newton", ("Newton",), "person", ())))
     assert {row.relation for row in rows} == {item.relation for item in banks.relations()["person"]}
-    assert {row.completion for row in rows} == {
-        f"{name} was a baker of Bellmere.<end>" for name in ("Isaac Newton", "Newton")
-    }
     assert all("Newton" in row.prompt and STAND_IN not in row.prompt and row.kind == "reply" for row in rows)
     assert all(STAND_IN in prompt for prompt in elicitor.prompts)
+    # Nothing teaches to say the name.
+    assert {row.completion for row in rows} == {" was a baker of Bellmere.<end>"}
+    assert {row.prompt.partition("<assistant>")[2] for row in rows} == {"Isaac Newton", "Newton"}
+
+
+def test_what_stands_before_a_name_and_after_it_is_learnt_apart():
+    rows = made(f"The trade of {STAND_IN} was that of a baker.")
+    assert {row.completion for row in rows} == {"The trade of", " was that of a baker.<end>"}
+    whole = made("He was a baker.")
+    assert {row.completion for row in whole} == {"He was a baker.<end>"}
+    assert all(row.prompt.endswith("<assistant>") for row in whole)
 
 
 @pytest.mark.parametrize(
