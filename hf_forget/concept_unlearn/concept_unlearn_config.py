@@ -24,13 +24,13 @@ class ConceptUnlearnConfig(TrainingArguments):
         concept_type (`str`, *optional*): `person`, `place`, `work`, `event`, `organization` or `thing`; asked from
             the model when not given.
         knowledge_graph (`str`, *optional*): A `KnowledgeGraph` JSON to use instead of eliciting one.
-        objective (`str`, defaults to `"unlikelihood"`): Forget objective, see `hf_forget.lm.objectives`.
-        beta (`float`, *optional*): Temperature of the objective; its own default when not given.
+        objective (`str`, defaults to `"margin_unlikelihood"`): Forget objective, see `hf_forget.lm.objectives`.
+        beta (`float`, *optional*): Margin or temperature of the objective; its own default when not given.
         edge_weight, node_weight, explanation_weight (`float`): λ_E, λ_N and λ_X of the paper's loss.
         replacement_weight (`float`, defaults to `3.0`): λ_S, weight of rows that pull the answers about the concept
             towards those about invented names; 0 leaves them out.
-        reply_weight (`float`, defaults to `0.0`): Weight of rows that answer about the concept in whole sentences, as
-            the model does about invented names; 0 leaves them out. Chat models only; on trial, see the recipe.
+        reply_weight (`float`, defaults to `1.0`): Weight of rows that answer about the concept in whole sentences, as
+            the model does about invented names; 0 leaves them out. Chat models only.
         representation_weight (`float`, defaults to `1.0`): Weight of the distance of hidden states in replacement and
             retain rows, beside their divergence of outputs; 0 leaves it out.
         representation_layers (`list[int]`, *optional*): Decoder layers in which hidden states are compared; every
@@ -67,14 +67,14 @@ class ConceptUnlearnConfig(TrainingArguments):
     knowledge_graph: str | None = field(
         default=None, metadata={"help": "A knowledge graph JSON to use instead of eliciting one."}
     )
-    objective: str = field(default="unlikelihood", metadata={"help": "Forget objective."})
-    beta: float | None = field(default=None, metadata={"help": "Temperature of the objective."})
+    objective: str = field(default="margin_unlikelihood", metadata={"help": "Forget objective."})
+    beta: float | None = field(default=None, metadata={"help": "Margin or temperature of the objective."})
     edge_weight: float = field(default=1.0, metadata={"help": "Weight of edge rows (λ_E)."})
     node_weight: float = field(default=1.0, metadata={"help": "Weight of node rows (λ_N)."})
     explanation_weight: float = field(default=0.3, metadata={"help": "Weight of explanation rows (λ_X)."})
     replacement_weight: float = field(default=3.0, metadata={"help": "Weight of replacement rows (λ_S)."})
     reply_weight: float = field(
-        default=0.0, metadata={"help": "Weight of reply rows (λ_P), which answer in sentences."}
+        default=1.0, metadata={"help": "Weight of reply rows (λ_P), which answer in sentences."}
     )
     representation_weight: float = field(
         default=1.0, metadata={"help": "Weight of the distance of hidden states in replacement and retain rows."}
@@ -112,14 +112,14 @@ class ConceptUnlearnConfig(TrainingArguments):
     )
     learning_rate: float = field(default=5e-5, metadata={"help": "Peak learning rate."})
     per_device_train_batch_size: int = field(default=8, metadata={"help": "Forget rows per step and device."})
-    max_steps: int = field(default=24, metadata={"help": "Number of optimizer steps."})
+    max_steps: int = field(default=26, metadata={"help": "Number of optimizer steps."})
     weight_decay: float = field(default=0.0, metadata={"help": "Weight decay."})
     lr_scheduler_type: str = field(default="linear", metadata={"help": "Learning rate schedule."})
     warmup_steps: float = field(default=2, metadata={"help": "Steps, or share of steps, of linear warm-up."})
     optim: str = field(default="adamw_torch_fused", metadata={"help": "Optimizer."})
     logging_steps: float = field(default=5, metadata={"help": "Steps between two log lines."})
     save_strategy: str = field(default="steps", metadata={"help": "When checkpoints are written."})
-    save_steps: float = field(default=12, metadata={"help": "Steps between two checkpoints."})
+    save_steps: float = field(default=13, metadata={"help": "Steps between two checkpoints."})
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept."})
     report_to: str | list[str] | None = field(default="none", metadata={"help": "Where metrics are reported."})
 

@@ -26,9 +26,9 @@ from .preparation import ConceptPreparation
 REFERENCE_BATCH = 32
 RETAIN_EVAL_ROWS = 24
 COMPARED_KINDS = ("retain", "replacement")
-# Of 22 forget rows eight ask for the name, eight are replacements, three are replies, two ask for an attribute, and one
+# Of 21 forget rows eight ask for the name, eight are replacements, two are replies, two ask for an attribute, and one
 # explains.
-KIND_SHARES = {"edge": 1.0, "node": 4.0, "replacement": 4.0, "reply": 1.5, "explanation": 0.5}
+KIND_SHARES = {"edge": 1.0, "node": 4.0, "replacement": 4.0, "reply": 1.0, "explanation": 0.5}
 
 
 class ConceptUnlearnTrainer(ForgetTrainer):

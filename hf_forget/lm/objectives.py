@@ -86,7 +86,7 @@ def register_objective(
         name: How recipes call it.
         needs_reference: Whether it reads `reference_logits`.
         uses_retain: Whether the retain term is added to it.
-        default_beta: Its temperature or weight when the config gives none.
+        default_beta: Its margin, temperature or weight when the config gives none.
 
     Raises:
         InputError: If the name is taken by another function.
@@ -127,8 +127,20 @@ def unlikelihood_loss(tokens: LabelledTokens, beta: float = 1.0) -> "Tensor":
     Written as a difference of two log-sum-exps, so that its gradient on the label's logit is exactly p, also where
     p rounds to one. `beta` is not used.
     """
-    others = tokens.logits.scatter(1, tokens.labels[:, None], float("-inf"))
-    return tokens.row_means(tokens.logits.logsumexp(-1) - others.logsumexp(-1))
+    return margin_unlikelihood_loss(tokens, beta=0.0)
+
+
+@register_objective("margin_unlikelihood", default_beta=2.0)
+def margin_unlikelihood_loss(tokens: LabelledTokens, beta: float = 2.0) -> "Tensor":
+    """Unlikelihood of a label whose logit is `beta` nats higher than it is, per token, averaged over the row.
+
+    The plain loss stops pushing once the label is no longer the likeliest token by a little, and rounding the weights
+    moves logits by more than that. The margin (as in the additive margin softmax, Wang et al. 2018) asks for the same
+    improbability with room to spare: `log(1 + e^β · p / (1 − p))`.
+    """
+    label = tokens.logits.gather(1, tokens.labels[:, None])[:, 0]
+    others = tokens.logits.scatter(1, tokens.labels[:, None], float("-inf")).logsumexp(-1)
+    return tokens.row_means(functional.softplus(label - others + beta))
 
 
 @register_objective("npo", needs_reference=True, default_beta=0.1)

@@ -59,6 +59,9 @@ def config(tmp_path, **changes):
     return ConceptUnlearnConfig(output_dir=str(tmp_path / "out"), **{**values, **changes})
 
 
+OBJECTIVES = ["margin_unlikelihood", "unlikelihood", "npo", "grad_diff", "grad_ascent"]
+
+
 def trainer_for(folder, tmp_path, *, peft_config=None, **changes):
     model, tokenizer = loaded(folder)
     return ConceptUnlearnTrainer(
@@ -73,7 +76,7 @@ def trainer_for(folder, tmp_path, *, peft_config=None, **changes):
 
 
 @pytest.mark.parametrize("family", ["tiny_llama", "tiny_gpt_neox"])
-@pytest.mark.parametrize("objective", ["unlikelihood", "npo", "grad_diff", "grad_ascent"])
+@pytest.mark.parametrize("objective", OBJECTIVES)
 def test_training_lowers_the_probability_of_forget_rows(family, objective, tmp_path, request):
     trainer = trainer_for(request.getfixturevalue(family), tmp_path, objective=objective, max_steps=16)
     before = trainer.evaluate()

@@ -10,6 +10,7 @@ from hf_forget.lm.objectives import (
     get_objective,
     grad_diff_loss,
     kl_to_reference_loss,
+    margin_unlikelihood_loss,
     nll_loss,
     npo_loss,
     register_objective,
@@ -50,6 +51,12 @@ def test_unlikelihood_gradient_on_the_label_is_p_even_where_p_is_one():
     assert logits.grad[0, 0].item() == pytest.approx(1.0)
 
 
+def test_a_margin_is_unlikelihood_of_a_label_with_a_higher_logit():
+    raised = LOGITS + 2.0 * torch.nn.functional.one_hot(LABELS, 3)
+    assert torch.allclose(margin_unlikelihood_loss(tokens(), 2.0), unlikelihood_loss(tokens(raised)))
+    assert get_objective("margin_unlikelihood").default_beta == 2.0
+
+
 def test_npo_uses_sequence_log_probabilities():
     beta = 0.1
     ratios = [a - b for a, b in zip(by_hand(LOGITS), by_hand(REFERENCE), strict=True)]
@@ -74,7 +81,10 @@ def test_kl_to_itself_is_zero_and_positive_otherwise():
     assert kl_to_reference_loss(tokens()).tolist() == pytest.approx([expected[:2].mean().item(), expected[2].item()])
 
 
-@pytest.mark.parametrize("name", ["unlikelihood", "npo", "grad_diff", "grad_ascent"])
+DIFFERENTIABLE = ["unlikelihood", "margin_unlikelihood", "npo", "grad_diff", "grad_ascent"]
+
+
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
 def test_gradients_agree_with_finite_differences(name):
     objective = get_objective(name)
 
