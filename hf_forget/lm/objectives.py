@@ -151,6 +151,30 @@ def npo_loss(tokens: LabelledTokens, beta: float = 0.1) -> "Tensor":
     return -(2 / beta) * functional.logsigmoid(-beta * log_ratios)
 
 
+@register_objective("simnpo", default_beta=4.5)
+def simnpo_loss(tokens: LabelledTokens, beta: float = 4.5) -> "Tensor":
+    """`−(2/β)·log σ(β·mean ℓ)`, no original model, no length bias (SimNPO, Fan et al. 2024, with reward margin 0)."""
+    return -(2 / beta) * functional.logsigmoid(-beta * tokens.row_means(tokens.log_probs()))
+
+
+@register_objective("undial", needs_reference=True, default_beta=10.0)
+def undial_loss(tokens: LabelledTokens, beta: float = 10.0) -> "Tensor":
+    """Cross-entropy to the original model whose label's logit is `beta` nats lower, averaged over the row (UNDIAL,
+    Dong et al. 2024)."""
+    if tokens.reference_logits is None:
+        raise InputError("undial learns from the original model, but no reference logits were given")
+    lowered = tokens.reference_logits - beta * functional.one_hot(tokens.labels, tokens.logits.shape[-1])
+    return -tokens.row_means((lowered.softmax(-1) * tokens.logits.log_softmax(-1)).sum(-1))
+
+
+@register_objective("wga")
+def wga_loss(tokens: LabelledTokens, beta: float = 1.0) -> "Tensor":
+    """`−p^β·ℓ` per token with the weight `p^β` held constant, averaged over the row (weighted gradient ascent,
+    Wang et al. 2025)."""
+    log_probs = tokens.log_probs()
+    return tokens.row_means((beta * log_probs.detach()).exp() * log_probs)
+
+
 @register_objective("grad_ascent", uses_retain=False)
 def grad_ascent_loss(tokens: LabelledTokens, beta: float = 1.0) -> "Tensor":
     """`−mean ℓ` with no retain term: gradient ascent on the negative log-likelihood. `beta` is not used."""

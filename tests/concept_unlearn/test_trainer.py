@@ -59,7 +59,7 @@ def config(tmp_path, **changes):
     return ConceptUnlearnConfig(output_dir=str(tmp_path / "out"), **{**values, **changes})
 
 
-OBJECTIVES = ["margin_unlikelihood", "unlikelihood", "npo", "grad_diff", "grad_ascent"]
+OBJECTIVES = ["margin_unlikelihood", "unlikelihood", "npo", "simnpo", "undial", "wga", "grad_diff", "grad_ascent"]
 
 
 def trainer_for(folder, tmp_path, *, peft_config=None, **changes):

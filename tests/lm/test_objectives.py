@@ -14,7 +14,10 @@ from hf_forget.lm.objectives import (
     nll_loss,
     npo_loss,
     register_objective,
+    simnpo_loss,
+    undial_loss,
     unlikelihood_loss,
+    wga_loss,
 )
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 0.5], [1.0, 1.0, 1.0]], dtype=torch.float64)
@@ -69,6 +72,36 @@ def test_npo_of_the_original_model_starts_at_log_two():
     assert npo_loss(tokens(LOGITS, LOGITS), 0.1).tolist() == pytest.approx([20 * math.log(2)] * 2)
 
 
+def test_simnpo_uses_mean_log_probabilities():
+    first, second, third = by_hand(LOGITS)
+    means = [(first + second) / 2, third]
+    expected = [-(2 / 4.5) * math.log(1 / (1 + math.exp(4.5 * mean))) for mean in means]
+    assert simnpo_loss(tokens()).tolist() == pytest.approx(expected)
+
+
+def test_undial_is_cross_entropy_to_the_original_with_a_lowered_label():
+    expected = []
+    for own, taught, label in zip(LOGITS.tolist(), REFERENCE.tolist(), LABELS.tolist(), strict=True):
+        taught[label] -= 3.0
+        parts = [[math.exp(value) for value in values] for values in (own, taught)]
+        shares = [[value / sum(part) for value in part] for part in parts]
+        expected.append(-sum(share * math.log(p) for p, share in zip(*shares, strict=True)))
+    first, second, third = expected
+    assert undial_loss(tokens(), 3.0).tolist() == pytest.approx([(first + second) / 2, third])
+    with pytest.raises(InputError, match="original model"):
+        undial_loss(LabelledTokens(LOGITS, LABELS, ROWS, 2))
+
+
+def test_wga_climbs_as_its_weight_allows_and_the_weight_has_no_gradient():
+    first, second, third = (value * math.exp(2 * value) for value in by_hand(LOGITS))
+    assert wga_loss(tokens(), 2.0).tolist() == pytest.approx([(first + second) / 2, third])
+    logits = LOGITS.clone().requires_grad_()
+    wga_loss(tokens(logits), 2.0).sum().backward()
+    p = LOGITS.softmax(-1)
+    weights = p.gather(1, LABELS[:, None]) ** 2 * torch.tensor([[0.5], [0.5], [1.0]], dtype=torch.float64)
+    assert torch.allclose(logits.grad, weights * (torch.nn.functional.one_hot(LABELS, 3) - p))
+
+
 def test_grad_diff_climbs_where_nll_descends():
     assert grad_diff_loss(tokens()).tolist() == pytest.approx((-nll_loss(tokens())).tolist())
 
@@ -81,7 +114,7 @@ def test_kl_to_itself_is_zero_and_positive_otherwise():
     assert kl_to_reference_loss(tokens()).tolist() == pytest.approx([expected[:2].mean().item(), expected[2].item()])
 
 
-DIFFERENTIABLE = ["unlikelihood", "margin_unlikelihood", "npo", "grad_diff", "grad_ascent"]
+DIFFERENTIABLE = ["unlikelihood", "margin_unlikelihood", "npo", "simnpo", "undial", "grad_diff", "grad_ascent"]
 
 
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
