@@ -39,11 +39,19 @@ class LabelledTokens:
         """Log-probability of each label, shape `(tokens,)`, in nats."""
         return _label_log_probs(self.logits, self.labels)
 
+    def needed_reference(self) -> "Tensor":
+        """Scores of the original model, shape `(tokens, vocabulary)`.
+
+        Raises:
+            InputError: If none were given.
+        """
+        if self.reference_logits is None:
+            raise InputError("this loss compares with the original model, but no reference logits were given")
+        return self.reference_logits
+
     def reference_log_probs(self) -> "Tensor":
         """Log-probability of each label under the original model, shape `(tokens,)`, in nats."""
-        if self.reference_logits is None:
-            raise InputError("this objective compares with the original model, but no reference logits were given")
-        return _label_log_probs(self.reference_logits, self.labels)
+        return _label_log_probs(self.needed_reference(), self.labels)
 
     def where(self, chosen: "Tensor") -> "LabelledTokens":
         """Keep only the positions in `chosen`, a mask of shape `(tokens,)`; rows keep their numbers."""
@@ -124,8 +132,8 @@ def get_objective(name: str) -> Objective:
 def unlikelihood_loss(tokens: LabelledTokens, beta: float = 1.0) -> "Tensor":
     """`−log(1 − p)` per token, averaged over the row (Welleck et al. 2020).
 
-    Written as a difference of two log-sum-exps, so that its gradient on the label's logit is exactly p, also where
-    p rounds to one. `beta` is not used.
+    Computed from the label's logit and the log-sum-exp of the others, so that its gradient on the label's logit is
+    exactly p, also where p rounds to one. `beta` is not used.
     """
     return margin_unlikelihood_loss(tokens, beta=0.0)
 
@@ -161,9 +169,7 @@ def simnpo_loss(tokens: LabelledTokens, beta: float = 4.5) -> "Tensor":
 def undial_loss(tokens: LabelledTokens, beta: float = 10.0) -> "Tensor":
     """Cross-entropy to the original model whose label's logit is `beta` nats lower, averaged over the row (UNDIAL,
     Dong et al. 2024)."""
-    if tokens.reference_logits is None:
-        raise InputError("undial learns from the original model, but no reference logits were given")
-    lowered = tokens.reference_logits - beta * functional.one_hot(tokens.labels, tokens.logits.shape[-1])
+    lowered = tokens.needed_reference() - beta * functional.one_hot(tokens.labels, tokens.logits.shape[-1])
     return -tokens.row_means((lowered.softmax(-1) * tokens.logits.log_softmax(-1)).sum(-1))
 
 
@@ -194,9 +200,7 @@ def nll_loss(tokens: LabelledTokens) -> "Tensor":
 
 def kl_to_reference_loss(tokens: LabelledTokens) -> "Tensor":
     """KL(θ0‖θ) at each labelled position, averaged over the row, shape `(num_rows,)`."""
-    if tokens.reference_logits is None:
-        raise InputError("the KL retain loss needs reference logits")
-    reference = tokens.reference_logits.log_softmax(-1)
+    reference = tokens.needed_reference().log_softmax(-1)
     divergence = (reference.exp() * (reference - tokens.logits.log_softmax(-1))).sum(-1)
     return tokens.row_means(divergence)
 
