@@ -2,7 +2,7 @@
 
 Reconstructed: beside the paper. A chat model answers in sentences that begin with the name. Once it must not say the
 name where only a clue is given, such a sentence has no beginning left, and answers turn into loops; answers that it
-learns mend that. They also say something definite, which outlives small changes of the weights better than indecision.
+learns are meant to mend that. Whether they do is measured in the recipe's README.
 """
 
 import re
