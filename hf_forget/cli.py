@@ -25,7 +25,7 @@ VERDICTS = ("forgotten", "partial", "not_forgotten", "collapsed", "insufficient"
 
 # The recipe behind `hf-forget forget`, by method.
 _FORGET_RECIPES = {"concept_unlearn": "concept_unlearn/smollm2"}
-_WITH_OVERRIDES = ("forget", "run", "evaluate")
+_WITH_OVERRIDES = ("forget", "run", "evaluate", "sweep")
 _QUIET_LIBRARIES = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
@@ -181,6 +181,42 @@ def _from_overrides(config_class: type, overrides: Overrides) -> Any:
     return config_class(**values)
 
 
+def _sweep(args: argparse.Namespace) -> int:
+    from .cli_output import Progress, print_sweep
+
+    progress = Progress(quiet=args.quiet)
+    with _quiet_libraries(), progress:
+        from .sweep import sweep
+
+        result = sweep(
+            args.spec,
+            overrides=args.overrides,
+            only=args.only,
+            dry_run=args.dry_run,
+            report=progress.stage,
+            progress=progress.step,
+        )
+    _show(args, result.to_dict(), lambda: print_sweep(result, args.quiet))
+    for run in result.failed if not args.dry_run else []:
+        print(f"failed: {run.folder}: {run.error}", file=sys.stderr)
+    return 1 if result.failed and not args.dry_run else 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from .compare import compare
+
+    comparison = compare(args.folders, metrics=args.metrics, by=args.by)
+    if args.output_dir is not None:
+        try:
+            comparison.save(args.output_dir)
+        except OSError as error:
+            raise OutputError(f"'{args.output_dir}' cannot be written: {error.strerror or error}") from error
+        if problem := comparison.plot_problem():
+            print(problem, file=sys.stderr)
+    _show(args, comparison.to_dict(), lambda: print(comparison.to_markdown(), end=""))
+    return 0
+
+
 def _recipes(args: argparse.Namespace) -> int:
     from .cli_output import print_table
     from .recipe_files import list_recipes
@@ -280,6 +316,8 @@ _HANDLERS = {
     "forget": _forget,
     "run": _run,
     "evaluate": _evaluate,
+    "sweep": _sweep,
+    "compare": _compare,
     "recipes": _recipes,
     "methods": _methods,
     "copy": _copy,
@@ -301,7 +339,9 @@ def _explain(message: str, error: BaseException, code: int, arguments: Sequence[
     lines = [message, *notes]
     if notes and code != InputError.exit_code:
         again = [argument for argument in arguments if argument != "--resume"]
-        lines.append(f"To go on: hf-forget {shlex.join([*again, '--resume'])}")
+        # A sweep goes on by itself.
+        again += [] if next(word for word in again if not word.startswith("-")) == "sweep" else ["--resume"]
+        lines.append(f"To go on: hf-forget {shlex.join(again)}")
     print("\n".join(lines), file=sys.stderr)
     return code
 

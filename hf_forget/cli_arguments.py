@@ -15,9 +15,25 @@ Overrides = dict[str, Any]
 Handler = Callable[[argparse.Namespace], int]
 
 _SWITCHES = {"json", "quiet", "version", "help", "dry_run", "overwrite", "resume"}
+_SEVERAL = {"only"}
 _EPILOG = """Any other --key value overrides that key of the recipe; a key alone means true, several values make a list.
 Exit codes: 0 done, whatever the verdict; 2 the input is wrong; 3 not the required verdict; 130, 143 interrupted and
 resumable; 1 anything else."""
+
+_SWEEP_EPILOG = """The spec, in YAML; settings, targets, seeds, common and keep_weights may be left out:
+  recipe: concept_unlearn/smollm2      a path or the name of a shipped recipe
+  output_dir: outputs/objectives       where all results go
+  settings:                            rows of the table, with the keys that they override
+    npo: {objective: npo, learning_rate: 3e-4}
+    simnpo: {objective: simnpo}
+  targets: [Isaac Newton]              values of concept, or name: {key: value}
+  seeds: [0, 1, 2]                     values of seed, or name: {key: value}
+  common: {max_steps: 40}              overrides for every run
+  keep_weights: false                  keep only reports and cards
+
+The same command goes on where it was interrupted, and may run several times at once: the processes share the runs.
+Any other --key value overrides that key of every run.
+Exit codes: 0 all runs are done; 1 a run failed; 2 the input is wrong; 130, 143 interrupted and resumable."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -72,6 +88,17 @@ def build_parser(handlers: Mapping[str, Handler]) -> tuple[argparse.ArgumentPars
     evaluate.add_argument("model", metavar="MODEL", help="folder, Hub id or embedded model")
     evaluate.add_argument("--probes", metavar="F", required=True, help="probe file, one JSON object per line")
     evaluate.add_argument("--base", metavar="B", help="the model before, to compare with")
+    sweep = command(
+        "sweep", "run settings x targets x seeds of a spec and compare them; resumable", epilog=_SWEEP_EPILOG
+    )
+    sweep.add_argument("spec", metavar="SPEC", help="YAML file that says which runs")
+    sweep.add_argument("--only", metavar="SETTING", nargs="+", default=[], help="these settings only")
+    sweep.add_argument("--dry_run", action="store_true", help="list and check the runs, train nothing")
+    compare = command("compare", "put the reports of runs and sweeps side by side")
+    compare.add_argument("folders", metavar="DIR", nargs="+", help="output folder of run, or results folder of sweep")
+    compare.add_argument("--metrics", metavar="M", nargs="+", help="names of metrics, apply_seconds, peak_memory_mb")
+    compare.add_argument("--by", metavar="WHAT", default="setting", help="a row for each setting, or for each dir")
+    compare.add_argument("--output_dir", metavar="D", help="where table.md, table.json and the plot go")
     command("recipes", "list the shipped recipes")
     command("methods", "list the methods")
     copy = command("copy", "copy a shipped recipe to start from")
@@ -111,7 +138,7 @@ def split_overrides(tokens: Sequence[str], options: set[str]) -> tuple[list[str]
         name, has_value, text = token[2:].partition("=")
         key = name.replace("-", "_")
         values = [text] if has_value else []
-        most = 0 if has_value else len(tokens) if key not in options else 1
+        most = 0 if has_value else len(tokens) if key not in options or key in _SEVERAL else 1
         if key in _SWITCHES and tokens[position : position + 1] not in (["true"], ["false"]):
             most = 0
         while len(values) < most and position < len(tokens) and not tokens[position].startswith("--"):

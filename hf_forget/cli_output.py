@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from .evidence.report import ForgetReport
+    from .sweep import SweepResult
 
 _GROUPS = ("forget", "retain", "collapse", "attack", "quality", "robustness", "representation", "membership", "cost")
 _SAMPLES_ABOUT_TARGET, _OTHER_SAMPLES = 5, 2
@@ -180,6 +181,25 @@ def print_plan(plan: dict[str, Any]) -> None:
         print(f"unresolved: {problem}")
     if plan["interrupted_run"]:
         print("An interrupted run is waiting there: --resume goes on from it, --overwrite drops it.")
+
+
+def print_sweep(result: "SweepResult", quiet: bool = False) -> None:
+    """Print the runs of a sweep after a dry run, otherwise how many are done, and the table."""
+    counts = {what: sum(run.status == what for run in result.runs) for what in ("done", "failed", "pending")}
+    if quiet:
+        print(f"{counts['done']} done, {counts['failed']} failed, {counts['pending']} pending {result.output_dir}")
+    elif result.comparison is None:
+        print_table(
+            [[run.folder, run.status, run.verdict or _NONE] for run in result.runs], ("run", "status", "verdict")
+        )
+        print(f"\n{len(result.runs)} runs, {counts['done']} of them done; results in {result.output_dir}")
+        for problem in result.unresolved:
+            print(f"unresolved: {problem}")
+    else:
+        print(result.comparison.to_markdown())
+        print(f"{counts['done']} of {len(result.runs)} runs are done; table and plot: {result.output_dir}")
+        if no_plot := result.comparison.plot_problem():
+            print(no_plot)
 
 
 def number(value: float | None) -> str:

@@ -63,6 +63,30 @@ def read_yaml(text: str, source: str) -> dict[str, Entry]:
         InputError: If the text is not YAML, not one mapping, too large, repeats a key, or uses tags, anchors or
             aliases; the message names the line.
     """
+    node = _top_mapping(text, source)
+    return {key: Entry(_value(child, source), line) for key, (child, line) in _pairs(node, source).items()}
+
+
+def read_nested_yaml(text: str, source: str) -> dict[str, Entry]:
+    """Read as `read_yaml` does, but with an `Entry`, and so a line, for each value inside of lists and mappings too."""
+    return _entries(_top_mapping(text, source), source)
+
+
+def plain_value(value: Any) -> Any:
+    """Return a value of `read_nested_yaml` without its lines, as `read_yaml` gives it."""
+    if isinstance(value, Entry):
+        return plain_value(value.value)
+    if isinstance(value, dict):
+        return {key: plain_value(item) for key, item in value.items()}
+    return [plain_value(item) for item in value] if isinstance(value, list) else value
+
+
+def write_yaml(values: Mapping[str, Any]) -> str:
+    """Write a mapping as one `key: value` line each; `read_yaml` gives the same values back."""
+    return "".join(f"{_text(key)}: {_flow(value)}\n" for key, value in values.items())
+
+
+def _top_mapping(text: str, source: str) -> yaml.MappingNode:
     if len(text) > MAX_CHARACTERS:
         raise InputError(f"{source}: a recipe has at most {MAX_CHARACTERS} characters, this file has {len(text)}.")
     try:
@@ -81,12 +105,7 @@ def read_yaml(text: str, source: str) -> dict[str, Entry]:
         raise InputError(f"{source}: the recipe is empty; it needs at least the key 'method'.")
     if not isinstance(node, yaml.MappingNode):
         raise _problem(source, _line(node), "a recipe is a list of 'key: value' lines; this is something else")
-    return {key: Entry(_value(child, source), line) for key, (child, line) in _pairs(node, source).items()}
-
-
-def write_yaml(values: Mapping[str, Any]) -> str:
-    """Write a mapping as one `key: value` line each; `read_yaml` gives the same values back."""
-    return "".join(f"{_text(key)}: {_flow(value)}\n" for key, value in values.items())
+    return node
 
 
 def _problem(source: str, line: int, problem: str) -> InputError:
@@ -129,6 +148,16 @@ def _pairs(node: yaml.MappingNode, source: str) -> dict[str, tuple[yaml.Node, in
             raise _problem(source, line, f"the key '{key}' is already given in line {pairs[key][1]}; keep one of them")
         pairs[key] = (value_node, line)
     return pairs
+
+
+def _entries(node: yaml.MappingNode, source: str) -> dict[str, Entry]:
+    return {key: Entry(_nested(child, source), line) for key, (child, line) in _pairs(node, source).items()}
+
+
+def _nested(node: yaml.Node, source: str) -> Any:
+    if isinstance(node, yaml.SequenceNode):
+        return [Entry(_nested(child, source), _line(child)) for child in node.value]
+    return _entries(node, source) if isinstance(node, yaml.MappingNode) else _value(node, source)
 
 
 def _value(node: yaml.Node, source: str) -> Any:

@@ -128,6 +128,12 @@ def test_no_command_shows_the_help(capsys):
         (["copy", "number", "calls.log"], "exists already"),
         (["fetch-assets", "smollm"], "unknown embedded asset 'smollm'"),
         (["doctor", "--purg"], "--purg"),
+        (["sweep"], "SPEC"),
+        (["sweep", "no.yaml"], "no sweep spec at 'no.yaml'"),
+        (["sweep", "no.yaml", "--dry_rum"], "Did you mean '--dry_run'?"),
+        (["compare"], "DIR"),
+        (["compare", "base"], "'base' has no forget_report.json or runs.json"),
+        (["compare", "base", "--by", "metric"], "it must be 'setting' or 'dir'"),
     ],
 )
 def test_wrong_input_is_one_block_on_stderr_and_exit_code_2(shipped, tmp_path, capsys, arguments, message):
@@ -272,6 +278,74 @@ def test_a_killed_run_can_be_resumed(recipe, tmp_path):
     process.wait(timeout=30)
     assert cli.main(["run", str(recipe), "--resume", "--quiet"]) == 0
     assert log.read_text().split("\n").count("measure before") == 1
+
+
+@pytest.fixture
+def spec(recipe: Path, tmp_path: Path) -> Path:
+    """A sweep of the toy recipe over two settings."""
+    file = tmp_path / "spec.yaml"
+    file.write_text(
+        f"recipe: {recipe.name}\noutput_dir: results\n"
+        "settings:\n  weak: {strength: 0.9}\n  strong: {strength: 0.1}\n"
+    )
+    return file
+
+
+def test_sweep_ends_with_the_table_and_json_is_all_that_stands_on_stdout(spec, tmp_path, capsys):
+    assert cli.main(["sweep", str(spec)]) == 0
+    shown = capsys.readouterr()
+    assert "| weak | 1 | 1 not forgotten | 1 → 0.9 |" in shown.out and "2 of 2 runs are done" in shown.out
+    assert "run 1 of 2: weak/run" in shown.err and (tmp_path / "results" / "table.md").is_file()
+    assert cli.main(["sweep", str(spec), "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert [run["verdict"] for run in data["runs"]] == ["not_forgotten", "forgotten"]
+    assert cli.main(["sweep", str(spec), "--quiet"]) == 0
+    assert capsys.readouterr() == ("2 done, 0 failed, 0 pending results\n", "")
+
+
+def test_sweep_takes_settings_and_keys_that_override(spec, tmp_path, capsys):
+    arguments = ["sweep", str(spec), "--only", "weak", "strong", "--output_dir", "other", "--strength", "0.5"]
+    assert cli.main([*arguments, "--dry_run"]) == 0
+    shown = capsys.readouterr().out
+    assert "strong/run" in shown and "2 runs, 0 of them done" in shown and not (tmp_path / "other").exists()
+    assert cli.main([*arguments, "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["output_dir"] == "other" and [run["verdict"] for run in data["runs"]] == ["not_forgotten"] * 2
+
+
+def test_a_sweep_with_a_failed_run_ends_with_exit_code_1_and_names_it(spec, monkeypatch, capsys):
+    monkeypatch.setenv("TOY_FAIL", "apply")
+    assert cli.main(["sweep", str(spec)]) == 1
+    shown = capsys.readouterr()
+    assert "failed: weak/run: RuntimeError: broken in apply" in shown.err and "Traceback" not in shown.err
+    monkeypatch.delenv("TOY_FAIL")
+    assert cli.main(["sweep", str(spec), "--quiet"]) == 0
+
+
+def test_a_terminated_sweep_says_how_to_go_on(spec, tmp_path):
+    environment = {**os.environ, "TOY_HANG": "apply"}
+    command = [sys.executable, "-c", WITH_TOY, "sweep", str(spec)]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    wait_for_line("apply", tmp_path / "calls.log", process)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 143 and "Traceback" not in error
+    assert error.endswith(f"To go on: hf-forget sweep {spec}\n") and "0 of 2 runs are done" in error
+    assert cli.main(["sweep", str(spec), "--quiet"]) == 0
+
+
+def test_compare_prints_the_table_and_writes_it_where_asked(spec, recipe, tmp_path, capsys):
+    assert cli.main(["sweep", str(spec), "--quiet"]) == 0
+    assert cli.main(["run", str(recipe), "--quiet"]) == 0
+    capsys.readouterr()
+    arguments = ["compare", "results", "edited", "--metrics", "edge_accuracy", "distant_accuracy"]
+    assert cli.main([*arguments, "--output_dir", "out"]) == 0
+    shown = capsys.readouterr()
+    assert "| results/weak | 1 | 1 not forgotten | 1 → 0.9 | 1 → 1 |" in shown.out and "| edited |" in shown.out
+    assert "no plot" in shown.err and (tmp_path / "out" / "table.json").is_file()
+    assert cli.main([*arguments, "--by", "dir", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["groups"][0]["name"] == "results/weak/run"
+    assert cli.main(["compare", "edited", "--output_dir", str(spec)]) == 2
 
 
 def wait_for_line(line: str, log: Path, process: subprocess.Popen) -> None:
