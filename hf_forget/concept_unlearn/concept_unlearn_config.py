@@ -26,7 +26,10 @@ class ConceptUnlearnConfig(TrainingArguments):
         knowledge_graph (`str`, *optional*): A `KnowledgeGraph` JSON to use instead of eliciting one.
         objective (`str`, defaults to `"margin_unlikelihood"`): Forget objective, see `hf_forget.lm.objectives`.
         beta (`float`, *optional*): Margin or temperature of the objective; its own default when not given.
-        edge_weight, node_weight, explanation_weight (`float`): λ_E, λ_N and λ_X of the paper's loss.
+        edge_weight, node_weight, explanation_weight (`float`): λ_E, λ_N and λ_X of the paper's loss; 0 leaves the rows
+            out.
+        edge_share, node_share, explanation_share, replacement_share, reply_share (`float`): How often rows of each
+            kind come up among the forget rows, relative to each other.
         replacement_weight (`float`, defaults to `3.0`): λ_S, weight of rows that pull the answers about the concept
             towards those about invented names; 0 leaves them out.
         reply_weight (`float`, defaults to `1.0`): Weight of rows that answer about the concept in whole sentences, as
@@ -39,6 +42,11 @@ class ConceptUnlearnConfig(TrainingArguments):
             closed-form edit before training; 0 leaves the edit out. Adapters are trained without it.
         edit_layers (`list[int]`, *optional*): Decoder layers of that edit; all between a fifteenth and a quarter of
             the depth when not given.
+        trained_layers (`list[int]`, *optional*): Decoder layers that are trained, or whose adapters are; all weights
+            when not given.
+        steering_layer (`int`, *optional*): Decoder layer whose hidden states objective `rmu` leads astray; about a
+            third of the depth when not given. It trains the MLP outputs of this layer and of the two before it, unless
+            `trained_layers` says otherwise.
         retain_weight (`float`, defaults to `3.0`): α, weight of the retain term.
         retain_loss (`str`, defaults to `"kl"`): `kl` to the original model, or `nll`.
         retain_per_forget (`float`, defaults to `1.25`): Retain rows that go with each forget row.
@@ -86,6 +94,17 @@ class ConceptUnlearnConfig(TrainingArguments):
         default=20.0, metadata={"help": "How much the name counts in the closed-form edit before training; 0: no edit."}
     )
     edit_layers: list[int] | None = field(default=None, metadata={"help": "Decoder layers of the closed-form edit."})
+    edge_share: float = field(default=1.0, metadata={"help": "How often edge rows come up, relative to the others."})
+    node_share: float = field(default=4.0, metadata={"help": "How often node rows come up."})
+    explanation_share: float = field(default=0.5, metadata={"help": "How often explanation rows come up."})
+    replacement_share: float = field(default=4.0, metadata={"help": "How often replacement rows come up."})
+    reply_share: float = field(default=1.0, metadata={"help": "How often reply rows come up."})
+    trained_layers: list[int] | None = field(
+        default=None, metadata={"help": "Decoder layers that are trained, or whose adapters are; all if not given."}
+    )
+    steering_layer: int | None = field(
+        default=None, metadata={"help": "Decoder layer of objective rmu; a third of the depth if not given."}
+    )
     retain_weight: float = field(default=3.0, metadata={"help": "Weight of the retain term (α)."})
     retain_loss: Literal["kl", "nll"] = field(
         default="kl", metadata={"help": "Retain term: kl to the original model, or nll."}
@@ -149,6 +168,9 @@ class ConceptUnlearnConfig(TrainingArguments):
         for name in (f"{weight}_weight" for weight in weights):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} is {getattr(self, name)}; it must not be negative")
+        for name in ("edge_share", "node_share", "explanation_share", "replacement_share", "reply_share"):
+            if getattr(self, name) <= 0:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be above 0, or set the weight to 0")
         for name in ("retain_per_forget", "retain_rows"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} is {getattr(self, name)}; give 0 or more")

@@ -1,9 +1,8 @@
 """`ConceptUnlearnTrainer`: gradient unlearning of a concept, or of any rows, in a causal LM."""
 
-import contextlib
 import copy
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,23 +11,22 @@ from torch import Tensor
 from transformers import DataCollator, TrainerCallback, TrainerControl
 
 from ..errors import InputError
-from ..lm.forward import LabelledForward, frozen_head, labelled_forward
+from ..lm.forward import labelled_forward
 from ..lm.loading import placed
 from ..lm.objectives import LabelledTokens, get_objective, kl_to_reference_loss, nll_loss
-from ..lm.representation import chosen_layers, state_distance
-from ..lm.rows import PairSampler, Row, RowCollator, RowDataset, rows_from
+from ..lm.representation import checked_layers, chosen_layers, decoder_layers, freeze_outside
+from ..lm.rows import FORGOTTEN_KINDS, PairSampler, Row, RowCollator, RowDataset, rows_from
 from ..trainer import ForgetTrainer, causal_lm_from, tokenizer_for, with_adapter
 from .callbacks import StopWhenForgotten
 from .concept_unlearn_config import ConceptUnlearnConfig
 from .name_edit import edit_name_states
+from .original import Heard, OriginalModel
 from .preparation import ConceptPreparation
 
 REFERENCE_BATCH = 32
 RETAIN_EVAL_ROWS = 24
 COMPARED_KINDS = ("retain", "replacement")
-# Of 21 forget rows eight ask for the name, eight are replacements, two are replies, two ask for an attribute, and one
-# explains.
-KIND_SHARES = {"edge": 1.0, "node": 4.0, "replacement": 4.0, "reply": 1.0, "explanation": 0.5}
+ROW_KINDS = ("edge", "node", "explanation", "replacement", "reply")
 
 
 class ConceptUnlearnTrainer(ForgetTrainer):
@@ -113,16 +111,22 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         self.objective = get_objective(args.objective)
         self.beta = args.beta if args.beta is not None else self.objective.default_beta
         self._contexts = [row.completion for row in retain if row.kind == "context"]
+        forget = [row for row in forget if _weight(args, row.kind)]
+        if not forget:
+            raise InputError("no row to forget is left: every kind of row that there is has a weight of 0")
         retain = [row for row in retain if row.kind != "context"] if self.objective.uses_retain else []
         kept = retain[-RETAIN_EVAL_ROWS:] if len(retain) >= 2 * RETAIN_EVAL_ROWS else []
         retain = retain[: len(retain) - len(kept)]
+        layers = self._trained_and_watched(model, args)
         args = copy.copy(args)
         args.remove_unused_columns = False
         super().__init__(
             model=model,
             args=args,
             data_collator=data_collator or RowCollator(_pad_token_id(tokenizer)),
-            train_dataset=RowDataset(forget, retain, tokenizer, max_length=args.row_length),
+            train_dataset=RowDataset(
+                forget, retain, tokenizer, max_length=args.row_length, refusal=self.objective.refusal
+            ),
             eval_dataset=RowDataset(validation, kept, tokenizer, max_length=args.row_length) if validation else None,
             processing_class=tokenizer,
             compute_metrics=compute_metrics,
@@ -133,12 +137,25 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         )
         # For each layer of the closed-form edit, how far the name's states still are from the invented name's.
         self.edit_distances: dict[int, float] = {}
-        self._references: dict[RowDataset, list[Tensor]] = {}
-        # The original model's hidden states in the compared layers, for the training rows that are compared.
-        self._layers = chosen_layers(model, args.representation_layers) if args.representation_weight else []
-        self._reference_states: dict[int, Tensor] = {}
-        self._state_scale: Tensor | None = None
-        self._reference_head: Callable[[Tensor], Tensor] | None = None
+        self._layers = layers
+        self._original = OriginalModel(self._heard, layers, standardise=not self.objective.on_states)
+        # Where hidden states are led to, for an objective on them.
+        self._target: Tensor | None = None
+
+    def _trained_and_watched(self, model: Any, args: ConceptUnlearnConfig) -> list[int]:
+        """Freeze what is not trained, and return the layers whose hidden states enter the loss."""
+        trained, count = args.trained_layers, len(decoder_layers(model)) if args.trained_layers else 0
+        if trained is not None:
+            trained = checked_layers(trained, count, "trained_layers")
+        if not self.objective.on_states:
+            if trained is not None:
+                freeze_outside(model, trained)
+            return chosen_layers(model, args.representation_layers) if args.representation_weight else []
+        count = len(decoder_layers(model))
+        steered = args.steering_layer if args.steering_layer is not None else max(1, round(count / 3))
+        (layer,) = checked_layers([min(steered, count - 1)], count, "steering_layer")
+        freeze_outside(model, trained or range(max(0, layer - 2), layer + 1), mlp_outputs_only=not trained)
+        return [layer]
 
     def train(self, resume_from_checkpoint: Any = None, **kwargs: Any) -> Any:
         """Train as `transformers.Trainer.train` does, after the original model has been heard on all rows and the
@@ -146,9 +163,18 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         self._hear_original(self.train_dataset)
         if self.eval_dataset is not None:
             self._hear_original(self.eval_dataset)
+        if self.objective.on_states:
+            self._target = self._steering_target()
         if not resume_from_checkpoint:
             self._edit_name()
         return super().train(resume_from_checkpoint, **kwargs)
+
+    def _steering_target(self) -> Tensor:
+        """`c·u`: a random direction that depends on the seed alone, as long as `beta` mean norms of forget rows."""
+        forget = range(self.train_dataset.num_forget)
+        states = torch.cat([self._original.states[row][0] for row in forget if row in self._original.states])
+        direction = torch.rand(states.shape[-1], generator=torch.Generator().manual_seed(self.args.seed)).to(states)
+        return self.beta * states.norm(dim=-1).mean() * direction / direction.norm()
 
     def _edit_name(self) -> None:
         """Change the name's hidden states in closed form, where all weights are trained."""
@@ -178,17 +204,18 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         With `return_outputs`, the losses of all rows come beside it.
         """
         tokens, _, states = labelled_forward(
-            model, inputs, self._prefixes(self.train_dataset), layers=self._layers if self._reference_states else ()
+            model, inputs, self._prefixes(self.train_dataset), layers=self._layers if self._original.states else ()
         )
         rows = self._rows_of(self.train_dataset, inputs)
         losses = self._row_losses(self.train_dataset, tokens, inputs["row_index"], rows)
         if states:
-            losses = losses + self.args.representation_weight * self._distances(states, inputs["row_index"].tolist())
-        weights = torch.tensor([self._weight(row.kind) for row in rows], device=losses.device)
+            losses = losses + self._state_losses(states, rows, inputs["row_index"].tolist())
+        weights = torch.tensor([_weight(self.args, row.kind) for row in rows], device=losses.device)
         is_forget = inputs["is_forget"]
+        is_retain = torch.tensor([row.kind == "retain" for row in rows], device=losses.device) & ~is_forget
         loss = (losses * weights)[is_forget].mean()
-        if not bool(is_forget.all()):
-            loss = loss + (losses * weights)[~is_forget].mean()
+        if bool(is_retain.any()):
+            loss = loss + (losses * weights)[is_retain].mean()
         return (loss, {"row_losses": losses}) if return_outputs else loss
 
     def evaluate(
@@ -219,7 +246,7 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         probabilities, exact, divergences = [], [], []
         for part, (tokens, _, _) in self._heard(self.model, dataset, dataset.examples):
             everywhere = torch.ones_like(tokens.labels, dtype=torch.bool)
-            tokens = self._with_reference(dataset, tokens, torch.tensor(part), everywhere)
+            tokens = self._original.beside(dataset, tokens, torch.tensor(part), everywhere)
             means = tokens.row_means(tokens.log_probs()).exp()
             hits = tokens.row_means((tokens.logits.argmax(-1) == tokens.labels).float())
             kept = kl_to_reference_loss(tokens)
@@ -241,46 +268,54 @@ class ConceptUnlearnTrainer(ForgetTrainer):
     def _row_losses(
         self, dataset: RowDataset, tokens: LabelledTokens, row_index: Tensor, rows: Sequence[Row]
     ) -> Tensor:
-        """The loss of each row by its kind, shape `(rows,)`."""
-        nll = self.args.retain_loss == "nll"
+        """The loss of each row by its kind, shape `(rows,)`; 0 where hidden states decide."""
+        nll, on_states = self.args.retain_loss == "nll", self.objective.on_states
+        kinds = [row.kind for row in rows]
+        compared = COMPARED_KINDS if not on_states else ("replacement",)
         losses = torch.zeros(len(rows), device=tokens.logits.device)
-        compared = [row.kind in COMPARED_KINDS for row in rows]
-        learnt = [row.kind == "reply" for row in rows]
-        forgotten = [not (one or other) for one, other in zip(compared, learnt, strict=True)]
         for members, loss, compares in (
-            (forgotten, lambda part: self.objective.loss(part, self.beta), self.objective.needs_reference),
+            (() if on_states else FORGOTTEN_KINDS, None, self.objective.needs_reference),
             (compared, nll_loss if nll else kl_to_reference_loss, not nll),
-            (learnt, nll_loss, False),
+            (("reply",), nll_loss, False),
         ):
-            mask = torch.tensor(members, device=losses.device)
+            mask = torch.tensor([kind in members for kind in kinds], device=losses.device)
             chosen = mask[tokens.rows]
             if bool(chosen.any()):
                 part = tokens.where(chosen)
-                part = self._with_reference(dataset, part, row_index, chosen) if compares else part
-                losses = torch.where(mask, loss(part), losses)
+                part = self._original.beside(dataset, part, row_index, chosen) if compares else part
+                found = loss(part) if loss else self._forget_losses(dataset, part, tokens, row_index, kinds)
+                losses = torch.where(mask, found, losses)
         return losses
 
-    def _distances(self, states: Sequence[Tensor], row_index: Sequence[int]) -> Tensor:
-        """Distance of each row's hidden states from the original's, 0 where they are not compared."""
-        distances = []
-        for own, row in zip(states, row_index, strict=True):
-            reference = self._reference_states.get(row)
-            if reference is None or self._state_scale is None:
-                distances.append(own.new_zeros((), dtype=torch.float32))
-                continue
-            compared = min(own.shape[1], reference.shape[1])
-            distances.append(state_distance(own[:, -compared:], reference[:, -compared:], self._state_scale))
-        return torch.stack(distances)
+    def _forget_losses(
+        self,
+        dataset: RowDataset,
+        part: LabelledTokens,
+        tokens: LabelledTokens,
+        row_index: Tensor,
+        kinds: Sequence[str],
+    ) -> Tensor:
+        """The objective on the rows of `part`, each with the refusal beside it where the objective compares them."""
+        if self.objective.refusal != "beside":
+            return self.objective.loss(part, self.beta)
+        place_of = {row: place for place, row in enumerate(row_index.tolist())}
+        partner = torch.arange(len(kinds), device=row_index.device)
+        for row, place in place_of.items():
+            if row in dataset.refusal_of:
+                partner[place_of[dataset.refusal_of[row]]] = place
+        chosen = torch.tensor([kind == "refusal" for kind in kinds], device=row_index.device)[tokens.rows]
+        refusal = self._original.beside(dataset, tokens.where(chosen), row_index, chosen)
+        return self.objective.loss(part, self.beta, refusal=dataclasses.replace(refusal, rows=partner[refusal.rows]))
 
-    def _weight(self, kind: str) -> float:
-        weights = {
-            "node": self.args.node_weight,
-            "explanation": self.args.explanation_weight,
-            "replacement": self.args.replacement_weight,
-            "reply": self.args.reply_weight,
-            "retain": self.args.retain_weight,
-        }
-        return weights.get(kind, self.args.edge_weight)
+    def _state_losses(self, states: Sequence[Tensor], rows: Sequence[Row], row_index: Sequence[int]) -> Tensor:
+        """What hidden states add to each row's loss: their distance from the original's, or from where they shall be
+        led, shape `(rows,)`."""
+        if self._target is None:
+            return self.args.representation_weight * self._original.distances(states, row_index)
+        led = [row.kind in FORGOTTEN_KINDS for row in rows]
+        kept = [-1 if forgotten else row for forgotten, row in zip(led, row_index, strict=True)]
+        towards = self.objective.loss([own[0] for own in states], self._target)
+        return torch.where(torch.tensor(led, device=towards.device), towards, self._original.distances(states, kept))
 
     def _prefixes(self, dataset: RowDataset) -> list[list[int]]:
         """Shared prefixes; none where activations are recomputed, which does not go with a cache."""
@@ -293,51 +328,26 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         dataset = self.train_dataset
         return PairSampler(
             [row.kind for row in dataset.rows[: dataset.num_forget]],
-            len(dataset.rows) - dataset.num_forget,
+            dataset.num_retain,
             self.args.retain_per_forget,
-            shares=KIND_SHARES,
+            shares={kind: getattr(self.args, f"{kind}_share") for kind in ROW_KINDS},
             seed=self.args.data_seed if self.args.data_seed is not None else self.args.seed,
         )
 
     def _hear_original(self, dataset: RowDataset) -> None:
-        """Keep the final hidden states of the original model at all labels, once, before it is changed."""
-        if dataset in self._references:
-            return
-        found: dict[int, Tensor] = {}
-        training = dataset is self.train_dataset
-        kept = {row: count for row, count in enumerate(dataset.compared) if count and training}
-        heard = list(range(len(dataset.rows)))
-        if training and not self.objective.needs_reference:
-            heard = [row for row in heard if dataset.rows[row].kind in COMPARED_KINDS]
-        model = self.model
-        adapter_off = model.disable_adapter() if isinstance(model, PeftModel) else contextlib.nullcontext()
-        if self._reference_head is None:
-            self._reference_head = frozen_head(model)
-        with adapter_off:
-            layers = self._layers if kept else ()
-            examples = [dataset.reference_examples[row] for row in heard]
-            for part, (tokens, hidden, states) in self._heard(model, dataset, examples, layers):
-                part = [heard[place] for place in part]
-                found |= {row: hidden[tokens.rows == place].float() for place, row in enumerate(part)}
-                self._reference_states |= {
-                    row: own[:, -kept[row] :].float().clone()
-                    for row, own in zip(part, states, strict=bool(states))
-                    if row in kept
-                }
-        # Rows that are compared with nothing leave their places empty.
-        lengths = [sum(label >= 0 for label in example["labels"]) for example in dataset.examples]
-        empty = next(iter(found.values()), torch.zeros(0, 1, device=self.model.device))[:0]
-        self._references[dataset] = [
-            found[row] if row in found else empty.new_zeros(length, empty.shape[1])
-            for row, length in enumerate(lengths)
-        ]
-        if kept and self._reference_states:
-            together = torch.cat(list(self._reference_states.values()), dim=1)
-            self._state_scale = together.std(1, keepdim=True).clamp(min=1e-6)
+        """Keep what the original model makes of the rows that are compared with it, once, before it is changed."""
+        training, rows = dataset is self.train_dataset, range(len(dataset.rows))
+        watched = [row for row in rows if dataset.compared[row] and training and self._layers]
+        heard = list(rows)
+        if training and self.objective.on_states:
+            watched = [row for row in rows if dataset.rows[row].kind != "reply"]
+        elif training and not self.objective.needs_reference:
+            heard = [row for row in rows if dataset.rows[row].kind in COMPARED_KINDS]
+        self._original.hear(self.model, dataset, heard, watched)
 
     def _heard(
         self, model: Any, dataset: RowDataset, examples: list[dict[str, Any]], layers: Sequence[int] = ()
-    ) -> Iterable[tuple[list[int], LabelledForward]]:
+    ) -> Heard:
         """Run examples in batches of like length, without gradients and in eval mode."""
         training = model.training
         model.eval()
@@ -351,15 +361,6 @@ class ConceptUnlearnTrainer(ForgetTrainer):
                 heard = labelled_forward(model, batch, self._prefixes(dataset), layers=layers)
             yield part, heard
         model.train(training)
-
-    def _with_reference(
-        self, dataset: RowDataset, tokens: LabelledTokens, row_index: Tensor, chosen: Tensor
-    ) -> LabelledTokens:
-        """Add the original model's logits at the positions in `chosen` of the rows in `row_index`."""
-        hidden = torch.cat([self._references[dataset][row] for row in row_index.tolist()])[chosen]
-        with torch.no_grad():
-            logits = self._reference_head(hidden) if self._reference_head else None
-        return dataclasses.replace(tokens, reference_logits=logits)
 
 
 def _all_rows(
@@ -385,6 +386,11 @@ def _all_rows(
     asked = dataclasses.replace(args, concept=names[0], aliases=others or None)
     prepared = ConceptPreparation(placed(model, args.device), tokenizer, asked).run()
     return prepared.forget, retain or prepared.retain, validation or prepared.validation
+
+
+def _weight(args: ConceptUnlearnConfig, kind: str) -> float:
+    """The weight of a kind of rows; rows of no known kind are edges."""
+    return getattr(args, f"{kind}_weight", args.edge_weight)
 
 
 def _pad_token_id(tokenizer: Any) -> int:

@@ -170,7 +170,7 @@ class KnowledgeElicitor:
         """What the model answers about names that do not exist, by relation and invented name."""
         if concept_type in self._backgrounds:
             return self._backgrounds[concept_type]
-        bank, invented = banks.relations()[concept_type], banks.INVENTED_NAMES[concept_type]
+        bank, invented = banks.relations()[concept_type], banks.invented_names(concept_type)
         asked = [(relation, name) for relation in bank for name in invented]
         spoken = self.names.all_spoken(invented)
         answers = self.ask([banks.filled(relation.questions[0], spoken[name]) for relation, name in asked])
@@ -208,7 +208,7 @@ class KnowledgeElicitor:
         if not claims:
             return []
         questions = [claim.question for claim in claims]
-        invented = banks.INVENTED_NAMES[graph.concept_type][:2]
+        invented = banks.invented_names(graph.concept_type)[:2]
         others = [_replaced(question, graph.names, name) for name in invented for question in questions]
         first = self.ask([*questions, *others])
         answers = [first[: len(claims)], *(self.ask(questions, form) for form in self.formats[1:])]

@@ -40,7 +40,7 @@ class NameForms:
 
     def recognises(self, name: str, concept_type: str) -> bool:
         """Whether the words of a name follow from each other, more than those of any invented name of its type."""
-        own, *invented = self._surprises([name, *banks.INVENTED_NAMES[concept_type]])
+        own, *invented = self._surprises([name, *banks.invented_names(concept_type)])
         return own <= MAX_SURPRISE and own < min(invented)
 
     def _surprises(self, names: Sequence[str]) -> list[float]:

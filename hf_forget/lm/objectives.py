@@ -4,9 +4,9 @@ A batch of rows is flat: only positions with a label appear, and `rows` says to 
 objective returns one loss per row, so that the mean over rows does not depend on how rows are batched.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch.nn import functional
@@ -73,28 +73,41 @@ Loss = Callable[..., "Tensor"]
 
 @dataclass(frozen=True)
 class Objective:
-    """A registered forget objective: `loss(tokens, beta) -> Tensor` of shape `(num_rows,)`."""
+    """A registered forget objective.
+
+    Args:
+        name: How recipes call it.
+        loss: `loss(tokens, beta)`, shape `(num_rows,)`; with a refusal `beside`, `loss(tokens, beta, refusal=tokens)`;
+            with `on_states`, `loss(states, target)`.
+        needs_reference: Whether it reads `reference_logits`.
+        uses_retain: Whether the retain term is added to it.
+        default_beta: Its margin, temperature or weight when the config gives none.
+        refusal: Whether a row's completion is compared with a refusal `beside` it, or a refusal stands `instead` of it.
+        on_states: Whether it reads hidden states of one layer and not logits; the retain term does so, too.
+    """
 
     name: str
     loss: Loss
     needs_reference: bool
     uses_retain: bool
     default_beta: float
+    refusal: Literal["", "beside", "instead"] = ""
+    on_states: bool = False
 
 
 _OBJECTIVES: dict[str, Objective] = {}
 
 
 def register_objective(
-    name: str, *, needs_reference: bool = False, uses_retain: bool = True, default_beta: float = 1.0
+    name: str,
+    *,
+    needs_reference: bool = False,
+    uses_retain: bool = True,
+    default_beta: float = 1.0,
+    refusal: Literal["", "beside", "instead"] = "",
+    on_states: bool = False,
 ) -> Callable[[Loss], Loss]:
-    """Make a loss selectable as `objective=name`.
-
-    Args:
-        name: How recipes call it.
-        needs_reference: Whether it reads `reference_logits`.
-        uses_retain: Whether the retain term is added to it.
-        default_beta: Its margin, temperature or weight when the config gives none.
+    """Make a loss selectable as `objective=name`; the other arguments are those of [`Objective`].
 
     Raises:
         InputError: If the name is taken by another function.
@@ -103,7 +116,7 @@ def register_objective(
     def register(loss: Loss) -> Loss:
         if name in _OBJECTIVES and _OBJECTIVES[name].loss is not loss:
             raise InputError(f"an objective named '{name}' is registered already; choose another name")
-        _OBJECTIVES[name] = Objective(name, loss, needs_reference, uses_retain, default_beta)
+        _OBJECTIVES[name] = Objective(name, loss, needs_reference, uses_retain, default_beta, refusal, on_states)
         return loss
 
     return register
@@ -191,6 +204,36 @@ def grad_ascent_loss(tokens: LabelledTokens, beta: float = 1.0) -> "Tensor":
 def grad_diff_loss(tokens: LabelledTokens, beta: float = 1.0) -> "Tensor":
     """`−mean ℓ` beside a retain term (gradient difference, Maini et al. 2024). `beta` is not used."""
     return tokens.row_means(tokens.log_probs())
+
+
+@register_objective("idk_nll", refusal="instead")
+def idk_nll_loss(tokens: LabelledTokens, beta: float = 1.0) -> "Tensor":
+    """Mean negative log-likelihood of a refusal that stands in the place of the answer (IDK, Maini et al. 2024).
+    `beta` is not used."""
+    return nll_loss(tokens)
+
+
+@register_objective("dpo_idk", needs_reference=True, default_beta=0.1, refusal="beside")
+def dpo_idk_loss(tokens: LabelledTokens, beta: float = 0.1, *, refusal: LabelledTokens) -> "Tensor":
+    """`−(2/β)·log σ(β·(log(πθ/πθ0)(refusal) − log(πθ/πθ0)(answer)))` on sequence log-probabilities: direct preference
+    optimization of a refusal over the answer (Rafailov et al. 2023; Maini et al. 2024)."""
+    preferred, rejected = (part.row_sums(part.log_probs() - part.reference_log_probs()) for part in (refusal, tokens))
+    return -(2 / beta) * functional.logsigmoid(beta * (preferred - rejected))
+
+
+@register_objective("rmu", default_beta=2.0, on_states=True)
+def rmu_loss(states: "Sequence[Tensor]", target: "Tensor") -> "Tensor":
+    """`MSE(h_l, c·u)` over all positions of each row: representation misdirection (RMU, Li et al. 2024).
+
+    Args:
+        states (`Sequence[Tensor]`, each of shape `(positions, hidden)`): Hidden states of every row in layer l.
+        target (`Tensor` of shape `(hidden,)`): `c·u`, a fixed random direction of length c; `c` is `beta` times the
+            mean norm of the original's states.
+
+    Returns:
+        One loss per row, shape `(rows,)`.
+    """
+    return torch.stack([(row - target).square().mean() for row in states])
 
 
 def nll_loss(tokens: LabelledTokens) -> "Tensor":

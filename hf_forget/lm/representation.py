@@ -113,6 +113,21 @@ def mlp_output(layer: "nn.Module") -> Any:
     return narrowing[-1]
 
 
+def freeze_outside(model: Any, layers: Sequence[int], *, mlp_outputs_only: bool = False) -> None:
+    """Train nothing but the weights of some decoder layers; of an adapter, its parts in these layers.
+
+    Args:
+        model: A causal LM, or a `PeftModel` of one.
+        layers: Indices of the layers.
+        mlp_outputs_only: Whether only the linear modules that write the MLPs' outputs are trained.
+    """
+    every = decoder_layers(model)
+    modules = [mlp_output(every[layer]) if mlp_outputs_only else every[layer] for layer in layers]
+    trained = {id(weight) for module in modules for weight in module.parameters()}
+    for weight in model.parameters():
+        weight.requires_grad_(weight.requires_grad and id(weight) in trained)
+
+
 class _Reached(Exception):
     """Ends a forward pass at the last layer that is needed."""
 

@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 import torch
 from torch.utils.data import Dataset, Sampler
@@ -12,6 +12,17 @@ from ..errors import InputError
 from .prefix import find_prefixes, shared_prefix_length
 
 IGNORE_INDEX = -100
+FORGOTTEN_KINDS = ("edge", "node", "explanation")
+REFUSALS = (
+    "I don't know.",
+    "I have no information about that.",
+    "I'm not sure.",
+    "That is not something I know.",
+    "I can't say.",
+    "I have never heard of it.",
+    "I'm unable to answer that.",
+    "Sorry, I don't know that.",
+)
 
 
 @dataclass(frozen=True)
@@ -23,7 +34,8 @@ class Row:
         completion: Text that carries the loss, leading space included.
         kind: `edge`, `node` and `explanation` rows are forgotten; `replacement` rows are pulled towards what the
             original model says after `reference_prompt`; `reply` rows are learnt as they are; `retain` rows are kept;
-            `context` rows are not trained, they say where a closed-form edit must change nothing.
+            `refusal` rows stand beside a row that is forgotten; `context` rows are not trained, they say where a
+            closed-form edit must change nothing.
         question: The bare question, for filtering.
         relation: The relation that it belongs to, where there is one.
         reference_prompt: What the original model reads instead of `prompt`; the same if empty.
@@ -79,12 +91,32 @@ class RowDataset(Dataset):
         retain (`Sequence[Row]`): Rows to keep; may be empty.
         tokenizer: The model's tokenizer.
         max_length (`int`): Rows are cut to this many tokens, completions last.
+        refusal (`str`): `instead` puts a refusal in the place of every completion that is forgotten, `beside` adds one
+            to each, as a row of its own of kind `refusal` that goes with it.
     """
 
-    def __init__(self, forget: Sequence[Row], retain: Sequence[Row], tokenizer: Any, *, max_length: int = 128):
+    def __init__(
+        self,
+        forget: Sequence[Row],
+        retain: Sequence[Row],
+        tokenizer: Any,
+        *,
+        max_length: int = 128,
+        refusal: Literal["", "beside", "instead"] = "",
+    ):
         self.tokenizer, self.max_length = tokenizer, max_length
+        forgotten = [index for index, row in enumerate(forget) if row.kind in FORGOTTEN_KINDS]
+        refused = {index: refusing(forget[index], REFUSALS[index % len(REFUSALS)]) for index in forgotten}
+        if refusal == "instead":
+            forget = [replace(refused[i], kind=row.kind) if i in refused else row for i, row in enumerate(forget)]
         self.rows = [*forget, *retain]
         self.num_forget = len(forget)
+        # For each forget row the refusal that goes with it.
+        self.refusal_of: dict[int, int] = {}
+        if refusal == "beside":
+            self.refusal_of = {index: len(self.rows) + place for place, index in enumerate(refused)}
+            self.rows += refused.values()
+        self.num_retain = len(retain)
         self.examples = [self._tokenized(index, row.prompt) for index, row in enumerate(self.rows)]
         self.reference_examples = [
             self._tokenized(index, row.reference_prompt) if row.reference_prompt else self.examples[index]
@@ -124,7 +156,17 @@ class RowDataset(Dataset):
 
     def __getitem__(self, index: Any) -> list[dict[str, Any]]:
         forget, retain = index if isinstance(index, tuple) else (index, ())
-        return [self.examples[forget], *(self.examples[self.num_forget + row] for row in retain)]
+        refusal = [self.refusal_of[forget]] if forget in self.refusal_of else []
+        return [self.examples[row] for row in (forget, *refusal, *(self.num_forget + row for row in retain))]
+
+
+def refusing(row: Row, refusal: str) -> Row:
+    """A row whose completion is a refusal. A text without a prompt is refused from its middle on."""
+    if row.prompt:
+        lead = " " if row.completion.startswith(" ") else ""
+        return replace(row, completion=lead + refusal, kind="refusal")
+    words = row.completion.split()
+    return replace(row, prompt=" ".join(words[: max(1, len(words) // 2)]), completion=f" {refusal}", kind="refusal")
 
 
 def tokenize_row(prompt_text: str, completion_text: str, tokenizer: Any, max_length: int) -> dict[str, list[int]]:
@@ -228,7 +270,7 @@ class _EndlessOrder:
 
 @dataclass
 class RowCollator:
-    """Pads the rows of several pairs into one batch: forget rows first, then retain rows.
+    """Pads the rows of several pairs into one batch: forget rows first, then refusals and retain rows.
 
     Args:
         pad_token_id (`int`): Fills the right side; padding carries no label and no attention.

@@ -7,13 +7,16 @@ from hf_forget.errors import InputError
 from hf_forget.lm.objectives import (
     LabelledTokens,
     available_objectives,
+    dpo_idk_loss,
     get_objective,
     grad_diff_loss,
+    idk_nll_loss,
     kl_to_reference_loss,
     margin_unlikelihood_loss,
     nll_loss,
     npo_loss,
     register_objective,
+    rmu_loss,
     simnpo_loss,
     undial_loss,
     unlikelihood_loss,
@@ -100,6 +103,37 @@ def test_wga_climbs_as_its_weight_allows_and_the_weight_has_no_gradient():
     p = LOGITS.softmax(-1)
     weights = p.gather(1, LABELS[:, None]) ** 2 * torch.tensor([[0.5], [0.5], [1.0]], dtype=torch.float64)
     assert torch.allclose(logits.grad, weights * (torch.nn.functional.one_hot(LABELS, 3) - p))
+
+
+def test_idk_is_the_nll_of_the_refusal_that_stands_in_the_row():
+    assert idk_nll_loss(tokens()).tolist() == pytest.approx(nll_loss(tokens()).tolist())
+    assert get_objective("idk_nll").refusal == "instead"
+
+
+def test_dpo_prefers_the_refusal_by_sequence_log_ratios():
+    beta, refusal = 0.3, tokens(REFERENCE, LOGITS)
+    ratios = [a - b for a, b in zip(by_hand(LOGITS), by_hand(REFERENCE), strict=True)]
+    rejected = [ratios[0] + ratios[1], ratios[2]]
+    # The refusal's ratios are those of the answer with both models exchanged.
+    expected = [(2 / beta) * math.log(1 + math.exp(-beta * (-value - value))) for value in rejected]
+    assert dpo_idk_loss(tokens(), beta, refusal=refusal).tolist() == pytest.approx(expected)
+    assert get_objective("dpo_idk").default_beta == 0.1
+    with pytest.raises(InputError, match="original model"):
+        dpo_idk_loss(tokens(), beta, refusal=LabelledTokens(LOGITS, LABELS, ROWS, 2))
+
+
+def test_gradients_of_dpo_agree_with_finite_differences():
+    def loss(logits, refusal):
+        return dpo_idk_loss(tokens(logits), 0.5, refusal=tokens(refusal)).sum()
+
+    assert torch.autograd.gradcheck(loss, (LOGITS.clone().requires_grad_(), REFERENCE.clone().requires_grad_()))
+
+
+def test_rmu_is_the_mean_squared_distance_to_one_target_by_row():
+    states, target = [torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[0.0, 1.0]])], torch.tensor([1.0, 1.0])
+    assert rmu_loss(states, target).tolist() == [(0 + 1 + 4 + 9) / 4, 0.5]
+    doubles = [state.double().requires_grad_() for state in states]
+    assert torch.autograd.gradcheck(lambda *rows: rmu_loss(rows, target.double()).sum(), doubles)
 
 
 def test_grad_diff_climbs_where_nll_descends():
