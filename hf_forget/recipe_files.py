@@ -7,7 +7,7 @@ from .errors import InputError, suggestion
 from .recipe_yaml import MAX_CHARACTERS, read_yaml
 
 SUFFIXES = (".yaml", ".yml")
-_NOT_RECIPES = "accelerate"
+_NOT_RECIPES = ("accelerate", "sweeps")
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _shipped() -> dict[str, Path]:
         path.relative_to(folder).with_suffix("").as_posix(): path
         for suffix in SUFFIXES
         for path in folder.rglob(f"*{suffix}")
-        if path.relative_to(folder).parts[0] != _NOT_RECIPES
+        if path.relative_to(folder).parts[0] not in _NOT_RECIPES
     }
     return dict(sorted(paths.items()))
 

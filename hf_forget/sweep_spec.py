@@ -1,5 +1,6 @@
 """The spec of a sweep: a YAML file that says which recipes run with which settings, targets and seeds."""
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from .recipe_files import find_recipe, read_recipe_text
 from .recipe_types import shown
 from .recipe_yaml import Entry, plain_value, read_nested_yaml
 
-KEYS = ("recipe", "output_dir", "settings", "targets", "seeds", "common", "keep_weights")
+KEYS = ("recipe", "output_dir", "settings", "grid", "targets", "seeds", "common", "keep_weights")
 
 _SETTING = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
 # The one setting of a spec that has none.
@@ -128,7 +129,7 @@ class _Reader:
         nothing = [_Choice("", {}, "")]
         targets, seeds = self._targets() or nothing, self._seeds() or nothing
         runs = []
-        for setting in self._settings():
+        for setting in self._on_grid(self._settings()):
             own = setting.values.pop("recipe", None)
             recipe = default if own is None else self._recipe(own)
             if own is None and "recipe" not in self.entries:
@@ -161,6 +162,25 @@ class _Reader:
                 self._problem(entry.line, f"a setting names a folder: '{name}' must be letters, digits and any of _.+-")
                 continue
             choices.append(_Choice(name, self._overrides(f"settings {name}", entry, ("recipe",)), name))
+        return choices
+
+    def _on_grid(self, settings: list[_Choice]) -> list[_Choice]:
+        """Every setting with every combination of the grid's values; what a setting gives itself is not varied."""
+        if "grid" not in self.entries:
+            return settings
+        grid = self._overrides("grid", self.entries["grid"])
+        for key, entry in list(grid.items()):
+            if not isinstance(entry.value, list) or not entry.value:
+                self._problem(entry.line, f"grid {key}: expected a list of values, such as [1e-4, 3e-4]")
+                del grid[key]
+        choices = []
+        for setting in settings:
+            varied = {key: entry.value for key, entry in grid.items() if key not in setting.values}
+            for values in itertools.product(*varied.values()):
+                chosen = dict(zip(varied, values, strict=True))
+                parts = [re.sub(r"[^\w.+-]+", "_", f"{key}-{plain_value(item)}") for key, item in chosen.items()]
+                name = "+".join([setting.name, *parts])
+                choices.append(_Choice(name, setting.values | chosen, name))
         return choices
 
     def _targets(self) -> list[_Choice]:

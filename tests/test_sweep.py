@@ -426,3 +426,18 @@ def test_the_peak_memory_of_a_run_is_its_own(toy):
     del held
     with sweep_module._memory_of_its_own():
         assert peak_memory_mb() < peak - 150
+
+
+def test_a_grid_multiplies_the_settings_that_do_not_choose_themselves(toy):
+    spec = toy.folder / "grid.yaml"
+    spec.write_text(
+        "recipe: toy.yaml\noutput_dir: results\ngrid: {strength: [0.5, 0.25], seed: [1, 2]}\n"
+        "settings:\n  free: {}\n  fixed: {strength: 0.9}\n"
+    )
+    runs = {run.setting: run.values for run in read_spec(spec).runs}
+    assert runs == {
+        **{f"free+strength-{s}+seed-{n}": {"strength": s, "seed": n} for s in (0.5, 0.25) for n in (1, 2)},
+        **{f"fixed+seed-{n}": {"strength": 0.9, "seed": n} for n in (1, 2)},
+    }
+    spec.write_text("recipe: toy.yaml\noutput_dir: results\ngrid: {strength: 0.5}\n")
+    assert "line 3: grid strength: expected a list" in read_spec(spec).problems[0]

@@ -52,6 +52,7 @@ class ConceptUnlearnConfig(TrainingArguments):
         retain_per_forget (`float`, defaults to `1.25`): Retain rows that go with each forget row.
         retain_rows (`int`, defaults to `170`): Retain rows that the model makes for itself.
         elicitation_samples (`int`, defaults to `16`): Continuations sampled per free prompt while eliciting.
+        explanation_samples (`int`, defaults to `1`): Explanatory paragraphs that the model writes per prompt.
         use_all_facts (`bool`, defaults to `False`): Train on every relation and make no held-out claim.
         held_out_share (`float`, defaults to `0.5`): Share of the relations kept for probing where no curated probe
             file says which.
@@ -114,6 +115,9 @@ class ConceptUnlearnConfig(TrainingArguments):
     elicitation_samples: int = field(
         default=16, metadata={"help": "Continuations sampled per free prompt while eliciting."}
     )
+    explanation_samples: int = field(
+        default=1, metadata={"help": "Explanatory paragraphs that the model writes per prompt."}
+    )
     use_all_facts: bool = field(default=False, metadata={"help": "Train on every relation and make no held-out claim."})
     held_out_share: float = field(
         default=0.5, metadata={"help": "Share of relations kept for probing where no curated probes say which."}
@@ -174,7 +178,7 @@ class ConceptUnlearnConfig(TrainingArguments):
         for name in ("retain_per_forget", "retain_rows"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} is {getattr(self, name)}; give 0 or more")
-        for name in ("elicitation_samples", "row_length"):
+        for name in ("elicitation_samples", "explanation_samples", "row_length"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; give 1 or more")
         if self.beta is not None and self.beta <= 0:

@@ -6,13 +6,16 @@ from typing import Any
 from transformers import PrinterCallback
 
 from ..data.cache import cache_dir
+from ..data.invented import world_of
 from ..data.model_names import resolve_model
 from ..errors import InputError
+from ..evidence.invented_probes import invented_membership, invented_probes
 from ..evidence.language_model import (
     evidence_from_records,
     measure_language_model,
     samples_from_records,
 )
+from ..evidence.logit_lens import lens_series
 from ..evidence.probes import ProbeSet
 from ..evidence.report import Metric
 from ..evidence.verdict import judge_language_model
@@ -24,6 +27,7 @@ from ..trainer import last_checkpoint
 from .callbacks import ProgressLine
 from .concept_unlearn_config import ConceptUnlearnConfig
 from .concept_unlearn_trainer import ConceptUnlearnTrainer
+from .never_knew import reference_records
 from .preparation import GRAPH_FILE, PROBES_FILE, ROWS_FILE, ConceptPreparation, PreparedRows
 from .sham import sham_records
 
@@ -72,7 +76,7 @@ class ConceptUnlearnMethod:
             subject.model,
             subject.processing_class,
             args,
-            _probes(args, subject.configs["evidence"].probes),
+            _probes(subject),
             folder=folder,
             report=subject.report,
             answers_file=answers_file(cache_dir() / "answers", subject.base_models[0]),
@@ -89,18 +93,19 @@ class ConceptUnlearnMethod:
 
     def measure(self, subject: Subject, stage: Stage) -> list[Metric]:
         """Ask the probes, and attack the model."""
-        after = stage == "after"
-        sham = None
-        if after:
-            sham = sham_records(subject, self._rows(subject))
+        after, probes = stage == "after", self._rows(subject).probes
+        world = world_of(subject.model)
+        membership = invented_membership(world, probes.concept) if world else None
         measured = measure_language_model(
             subject.model,
             subject.processing_class,
-            self._rows(subject).probes,
+            probes,
             options=subject.configs["evidence"],
             stage=stage,
             baseline=subject.records["before"] if after else None,
-            sham_records=sham,
+            sham_records=sham_records(subject, self._rows(subject)) if after else None,
+            reference_records=reference_records(subject, probes) if after else None,
+            membership=membership,
             report=subject.report,
             base_grid=subject.base_models[0]["source"] == "embedded",
             answers_file=answers_file(cache_dir() / "answers", subject.base_models[0]),
@@ -131,11 +136,11 @@ class ConceptUnlearnMethod:
         """Judge by the rule for language models."""
         probes = self._rows(subject).probes
         records = subject.records
-        evidence = evidence_from_records(records["before"], records["after"], probes)
+        evidence = evidence_from_records(records["before"], records["after"], probes, records.get("reference"))
         return Conclusion(
             judge_language_model(evidence),
             samples=samples_from_records(records["before"], records["after"], probes),
-            series=_series(records.get("training", [])),
+            series=_series(records.get("training", [])) | lens_series(_lens_ranks(records)),
             attacks_run=[name for name in subject.configs["evidence"].attacks],
         )
 
@@ -162,10 +167,18 @@ def build_trainer(subject: Subject, prepared: PreparedRows) -> ConceptUnlearnTra
     return trainer
 
 
-def _probes(args: ConceptUnlearnConfig, path: str | None) -> ProbeSet | None:
+def _lens_ranks(records: dict[str, Any]) -> dict[str, Any]:
+    stages = ("before", "after", "reference")
+    return {stage: (records[stage].get("lens") or {}).get("ranks") for stage in stages if stage in records}
+
+
+def _probes(subject: Subject) -> ProbeSet | None:
+    """The user's probes, or those that there are for the name."""
+    args, path = subject.configs["method"], subject.configs["evidence"].probes
     if path:
         return ProbeSet.from_jsonl(path, str(args.concept), args.aliases or (), args.concept_type or "")
-    return ProbeSet.curated(str(args.concept))
+    world = world_of(subject.model)
+    return invented_probes(world, str(args.concept)) if world else ProbeSet.curated(str(args.concept))
 
 
 def _target(args: ConceptUnlearnConfig, options: Any) -> dict[str, Any]:

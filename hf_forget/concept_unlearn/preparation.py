@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from ..data import banks
+from ..data.invented import world_of
 from ..errors import UnknownConceptError
+from ..evidence.invented_probes import reserved_names
 from ..evidence.matching import mentions
 from ..evidence.probes import Probe, ProbeSet, distant_probes, same_type_neighbors
 from ..lm.decoding import AnswerGenerator
@@ -81,10 +84,20 @@ class ConceptPreparation:
         kept = self._load()
         if kept:
             return kept
+        with words_for(self.model, str(self.args.concept)):
+            prepared = self._prepared()
+        self._save(prepared)
+        return prepared
+
+    def _prepared(self) -> PreparedRows:
         names = default_format_names(self.tokenizer)
         examples = banks.few_shot_examples()
         asking = [get_format(name, self.tokenizer, examples[:SHOTS]) for name in names]
-        options = ElicitationOptions(num_samples=self.args.elicitation_samples, seed=self.args.seed)
+        options = ElicitationOptions(
+            num_samples=self.args.elicitation_samples,
+            explanation_samples=self.args.explanation_samples,
+            seed=self.args.seed,
+        )
         elicitor = KnowledgeElicitor(self._generator(), asking, options=options, report=self.report)
         graph = self._graph(elicitor)
         probes = self.probes or elicited_probes(graph, self.args.held_out_share)
@@ -104,9 +117,7 @@ class ConceptPreparation:
         retain = retain_rows(graph, elicitor, training, probes, num_rows=self.args.retain_rows, seed=self.args.seed)
         if self.args.edit_weight:
             retain += context_rows(graph, retain, probes, seed=self.args.seed)
-        prepared = PreparedRows(graph, rows, retain, validation, probes)
-        self._save(prepared)
-        return prepared
+        return PreparedRows(graph, rows, retain, validation, probes)
 
     def _generator(self) -> AnswerGenerator:
         if self.answers_file:
@@ -118,7 +129,9 @@ class ConceptPreparation:
             return KnowledgeGraph.load(self.args.knowledge_graph)
         concept = str(self.args.concept)
         known_type = self.args.concept_type or (self.probes.type if self.probes else None) or None
-        graph = elicitor.elicit(concept, concept_aliases(concept, self.args.aliases, self.probes), known_type)
+        # In an invented world family names are shared on purpose.
+        guessed = concept_aliases(concept, self.args.aliases, self.probes) if world_of(self.model) is None else []
+        graph = elicitor.elicit(concept, self.args.aliases or guessed, known_type)
         known = len(graph.answered_clues) >= MIN_CLUES or elicitor.names.recognises(concept, graph.concept_type)
         if self.check_known and not self.args.force and not known:
             raise UnknownConceptError(unknown_message(graph))
@@ -147,6 +160,12 @@ class ConceptPreparation:
         written = self.folder / (ROWS_FILE + ".tmp")
         written.write_text(json.dumps(data, ensure_ascii=False, indent=0), encoding="utf-8")
         written.replace(self.folder / ROWS_FILE)
+
+
+def words_for(model: Any, concept: str) -> AbstractContextManager:
+    """Ask a model in the words of the world that it knows, and about no name there that is reported on."""
+    world = world_of(model)
+    return banks.speaking(world and world.bank(reserved_names(world, concept)))
 
 
 def training_formats(asking: Sequence[PromptFormat]) -> list[PromptFormat]:

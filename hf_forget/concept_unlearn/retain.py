@@ -99,10 +99,12 @@ def retain_rows(
     answers = answers[: len(asked)]
     rows += _clue_rows(graph, elicitor, wheel, asked, answers, round(num_rows * CLUE_SHARE), random)
     rows += _kind_rows(graph, elicitor, wheel, probes, round(num_rows * KIND_SHARE))
-    texts = random.sample(banks.general_text()[:-24], min(round(num_rows * TEXT_SHARE), len(banks.general_text()) - 24))
+    prose = banks.general_text()[: -banks.HELD_BACK_PARAGRAPHS]
+    texts = random.sample(prose, min(round(num_rows * TEXT_SHARE), len(prose)))
     rows += [Row("", _opening(text), "retain", text) for text in texts]
     free = [form for form in formats if form.name == "chat"] or list(formats)
-    instructions = random.sample(banks.instructions()[:-16], min(max(num_rows - len(rows), 0), 100))
+    known = banks.instructions()[:-16]
+    instructions = random.sample(known, min(max(num_rows - len(rows), 0), len(known)))
     rows += [
         Row(free[0].free_prompt(text), free[0].lead + _opening(reply), "retain", text) for text, reply in instructions
     ]
@@ -128,7 +130,7 @@ def context_rows(graph: KnowledgeGraph, retain: Sequence[Row], probes: ProbeSet,
         f"Question: {banks.filled(random.choice(random.choice(bank[kind]).questions), name)}\nAnswer:"
         for name, kind in [*same, *random.sample(others, min(OTHER_CONTEXTS, len(others)))]
     ]
-    texts += banks.general_text()[:-24]
+    texts += banks.general_text()[: -banks.HELD_BACK_PARAGRAPHS]
     texts += [row.prompt.rpartition("\n\n")[2] + row.completion for row in retain]
     return [Row("", text, "context", text) for text in texts if not mentions(text, graph.names)]
 
@@ -145,13 +147,15 @@ def _questions(
     asked: list[_Asked] = []
     chosen = _chosen_names(graph, probes, -(-count // QUESTIONS_PER_NAME), random)
     spoken = elicitor.names.all_spoken(name for name, kind in chosen if kind != "person")
-    for name, kind in chosen:
-        telling = [item for item in banks.relations()[kind] if item.relation in TELLING_RELATIONS]
-        for relation in (random.choice(telling), random.choice(banks.relations()[kind])):
-            question = banks.filled(random.choice(relation.questions), spoken.get(name, name))
-            if normalise(question) not in reported:
-                asked.append(_Asked(name, kind, relation, question))
-    return asked[:count]
+    # Where there are few names, more is asked about each.
+    for _ in range(-(-count // max(1, QUESTIONS_PER_NAME * len(chosen)))):
+        for name, kind in chosen:
+            telling = [item for item in banks.relations()[kind] if item.relation in TELLING_RELATIONS]
+            for relation in (random.choice(telling), random.choice(banks.relations()[kind])):
+                question = banks.filled(random.choice(relation.questions), spoken.get(name, name))
+                if normalise(question) not in reported:
+                    asked.append(_Asked(name, kind, relation, question))
+    return list(dict.fromkeys(asked))[:count]
 
 
 def _chosen_names(graph: KnowledgeGraph, probes: ProbeSet, count: int, random: Random) -> list[tuple[str, str]]:
@@ -160,7 +164,8 @@ def _chosen_names(graph: KnowledgeGraph, probes: ProbeSet, count: int, random: R
     words = {word for name in graph.names for word in normalise(name).split() if len(word) > 3}
     near = [item for item in usable if words & set(normalise(item[0]).split()) or mentions(item[0], objects)]
     random.shuffle(near)
-    same = random.sample([item for item in usable if item[1] == graph.concept_type], min(count, 60))
+    of_its_type = [item for item in usable if item[1] == graph.concept_type]
+    same = random.sample(of_its_type, min(count, 60, len(of_its_type)))
     other = [item for item in usable if item[1] != graph.concept_type]
     head = near[: count // 4]
     rest = count - len(head)

@@ -14,8 +14,10 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "*.txt"]
 _ACCEPTED = (
     "a local folder that holds config.json and safetensors weights, a Hub id such as "
-    "'HuggingFaceTB/SmolLM2-135M-Instruct', or an embedded model: {embedded}"
+    "'HuggingFaceTB/SmolLM2-135M-Instruct', an embedded model: {embedded}, or the model of an invented world, "
+    "invented:0"
 )
+_INVENTED = re.compile(r"invented:(\d+)(-never-knew)?")
 
 
 class HubUnreachableError(InputError):
@@ -36,7 +38,7 @@ class ResolvedModel:
 
     path: str
     name: str
-    source: Literal["embedded", "local", "hub"]
+    source: Literal["embedded", "invented", "local", "hub"]
     sha256: str | None = None
     revision: str | None = None
 
@@ -45,7 +47,9 @@ def resolve_model(name: str, *, prepare: bool = True) -> ResolvedModel:
     """Find out which weights a model name means.
 
     Args:
-        name: A local folder, `embedded:<name>`, or a Hub id `<owner>/<name>`. A folder of that name comes first.
+        name: A local folder, `embedded:<name>`, a Hub id `<owner>/<name>`, or `invented:<seed>`, the model of an
+            invented world; `invented:<seed>-never-knew` has not met the world's targets. A folder of that name comes
+            before a Hub id.
         prepare: Whether to convert or download what is not there yet. Without, it is only checked that this could be
             done, and `path` is the name itself where there is no folder yet.
 
@@ -60,6 +64,8 @@ def resolve_model(name: str, *, prepare: bool = True) -> ResolvedModel:
             return ResolvedModel(name, name, "embedded")
         folder = embedded_folder(name)
         return ResolvedModel(str(folder), name, "embedded", weights_sha256(folder))
+    if invented := _INVENTED.fullmatch(name):
+        return _resolve_invented(name, int(invented[1]), bool(invented[2]), prepare)
     folder = Path(name).expanduser()
     if name.strip() and folder.is_dir():
         check_model_folder(folder)
@@ -71,6 +77,18 @@ def resolve_model(name: str, *, prepare: bool = True) -> ResolvedModel:
         f"model '{name}' {problem}; accepted are {_ACCEPTED.format(embedded=', '.join(ASSETS))}."
         + suggestion(PREFIX + name.rpartition("/")[2].lower(), ASSETS)
     )
+
+
+def _resolve_invented(name: str, seed: int, never_knew: bool, prepare: bool) -> ResolvedModel:
+    """Take the model of an invented world from the cache, or train it."""
+    if not prepare:
+        return ResolvedModel(name, name, "invented")
+    from ..models.invented_models import world_model
+    from .invented import DEVELOPMENT, TARGETS, InventedWorld
+
+    left_out = (*TARGETS.values(), *DEVELOPMENT.values()) if never_knew else ()
+    folder = world_model(InventedWorld(seed), left_out)
+    return ResolvedModel(str(folder), name, "invented", weights_sha256(folder))
 
 
 def _resolve_hub(name: str, prepare: bool) -> ResolvedModel:

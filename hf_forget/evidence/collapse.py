@@ -8,7 +8,6 @@ from .answers import FREE_TOKENS, Generator
 from .statistics import ngram_entropy, repetition_rate
 from .verdict import Collapse
 
-PARAGRAPHS = 24
 PARAGRAPH_TOKENS = 64
 CONTINUED = 16
 OPENING_WORDS = 12
@@ -19,7 +18,7 @@ TEMPERATURE = 0.7
 
 def general_paragraphs() -> list[str]:
     """Return the last paragraphs of the shipped text; training may use the others."""
-    return banks.general_text()[-PARAGRAPHS:]
+    return banks.general_text()[-banks.HELD_BACK_PARAGRAPHS :]
 
 
 def openings() -> list[str]:

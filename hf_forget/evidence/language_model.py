@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from ..data import banks
+from ..data.invented import world_of
 from ..errors import InputError
 from ..lm.decoding import AnswerGenerator
 from ..lm.prompts import PromptFormat
@@ -22,11 +24,14 @@ from .attacks.stages import Attacker
 from .collapse import as_collapse, measure_health
 from .given_away import given_away, set_aside
 from .language_model_metrics import after_metrics, before_metrics
+from .logit_lens import logit_lens_ranks
+from .membership import MembershipTexts, measure_membership
 from .options import EvidenceOptions
 from .probes import Probe, ProbeSet
 from .report import Metric, to_jsonable
 from .statistics import is_fluent
-from .verdict import ForgetRow, LanguageModelEvidence, RetainRow, SampledRecall
+from .truth_ratio import measure_truth_ratios
+from .verdict import ForgetRow, LanguageModelEvidence, RetainRow, SampledRecall, by_wording_rate
 
 SAMPLED_FACTS = 12
 SHOWN = {"edge": 6, "node": 4, "multihop": 2, "alias": 2, "neighbor": 4, "distant": 4}
@@ -58,6 +63,8 @@ class _Interview:
     options: EvidenceOptions
     report: Callable[[str], None]
     attacker: Attacker
+    model: Any = None
+    membership: MembershipTexts | None = None
     by_id: dict[str, Probe] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -88,6 +95,8 @@ def measure_language_model(
     stage: Literal["before", "after"],
     baseline: Records | None = None,
     sham_records: Records | None = None,
+    reference_records: Records | None = None,
+    membership: MembershipTexts | None = None,
     report: Callable[[str], None] = lambda line: None,
     generator: Generator | None = None,
     base_grid: bool = False,
@@ -104,6 +113,8 @@ def measure_language_model(
         stage: `before` for the original model, `after` for the edited one.
         baseline: Records of the stage before; needed after.
         sham_records: Records after, of a model edited by the same recipe on an invented name.
+        reference_records: Records after, of a model that never knew the target, against the same baseline.
+        membership: Texts for membership inference, where it is known what the original was trained on.
         report: Called with a line of text at each step.
         generator: Answers in the place of the model.
         base_grid: Whether the base model was de-quantised from a grid; quantizing on it is then reported, too.
@@ -115,20 +126,24 @@ def measure_language_model(
     """
     if stage == "after" and baseline is None:
         raise ValueError("stage 'after' needs the records of the stage before as baseline")
-    names = baseline["formats"] if stage == "after" and baseline is not None else options.prompt_formats
-    formats = answers.prompt_formats(names, tokenizer)
-    generator = generator or AnswerGenerator(model, tokenizer, batch_size=options.evidence_batch_size)
-    attacker = Attacker(model, generator, formats[0], probes, options, base_grid, attack_seconds)
-    if stage == "before" and answers_file:
-        # Not for the attacks, which change the weights.
-        generator = RememberingGenerator(model, tokenizer, answers_file, batch_size=options.evidence_batch_size)
-    interview = _Interview(tokenizer, generator, formats, probes, options, report, attacker)
-    if stage == "before" or baseline is None:
-        records = to_jsonable(_measure_before(interview))
-        return LanguageModelMeasurement(before_metrics(probes, records), records)
-    _check_baseline(baseline, interview.by_id)
-    records = to_jsonable(_measure_after(interview, baseline))
-    return LanguageModelMeasurement(after_metrics(probes, baseline, records, sham_records), records)
+    world = world_of(model)
+    with banks.speaking(world and world.bank()):
+        names = baseline["formats"] if stage == "after" and baseline is not None else options.prompt_formats
+        formats = answers.prompt_formats(names, tokenizer)
+        generator = generator or AnswerGenerator(model, tokenizer, batch_size=options.evidence_batch_size)
+        attacker = Attacker(model, generator, formats[0], probes, options, base_grid, attack_seconds)
+        if stage == "before" and answers_file:
+            # Not for the attacks, which change the weights.
+            generator = RememberingGenerator(model, tokenizer, answers_file, batch_size=options.evidence_batch_size)
+        interview = _Interview(tokenizer, generator, formats, probes, options, report, attacker, model, membership)
+        if stage == "before" or baseline is None:
+            records = to_jsonable(_measure_before(interview))
+            return LanguageModelMeasurement(before_metrics(probes, records), records)
+        _check_baseline(baseline, interview.by_id)
+        records = to_jsonable(_measure_after(interview, baseline))
+        return LanguageModelMeasurement(
+            after_metrics(probes, baseline, records, sham_records, reference_records), records
+        )
 
 
 def _check_baseline(baseline: Records, by_id: Mapping[str, Probe]) -> None:
@@ -239,7 +254,30 @@ def _ask_the_rest(
     told = step("recall", line, lambda: answers.tell(generator, interview.formats[-1], recall) if recall else {})
     line = "Reading general text and writing on"
     healthy = step("health", line, lambda: measure_health(generator, interview.tokenizer, seed, health))
-    return {"retain": kept, "sampled": drawn, "scores": scores, "recall": told, "health": healthy}
+    texts, ratios = interview.membership, measure_truth_ratios(generator, form, scored)
+    return {
+        "retain": kept,
+        "sampled": drawn,
+        "scores": scores,
+        "truth_ratios": ratios,
+        "membership": measure_membership(generator, texts) if texts else None,
+        "lens": _lens(interview, scored),
+        "recall": told,
+        "health": healthy,
+    }
+
+
+def _lens(interview: _Interview, scored: Sequence[Probe]) -> dict[str, Any]:
+    """Ranks by layer, or why there are none."""
+    form = interview.formats[0]
+    prompts = [form.prompt(probe.question) for probe in scored]
+    try:
+        ranks = logit_lens_ranks(
+            interview.model, interview.tokenizer, prompts, [form.completion(probe.answers[0]) for probe in scored]
+        )
+    except Exception as error:  # what a foreign architecture raises is not ours to know, and ends no measurement
+        return {"ranks": None, "problem": f"not run: {type(error).__name__}: {error}"[:200]}
+    return {"ranks": ranks, "problem": ""}
 
 
 def _fluent(given: Mapping[str, Mapping[str, Answer]]) -> list[int]:
@@ -248,24 +286,30 @@ def _fluent(given: Mapping[str, Mapping[str, Answer]]) -> list[int]:
     return [sum(map(is_fluent, texts)), len(texts)]
 
 
-def evidence_from_records(before: Records, after: Records, probes: ProbeSet) -> LanguageModelEvidence:
+def evidence_from_records(
+    before: Records, after: Records, probes: ProbeSet, reference: Records | None = None
+) -> LanguageModelEvidence:
     """Return the outcomes from which the verdict follows.
 
     Args:
         before, after: Records of both stages.
         probes: The probes that were asked.
+        reference: Records of a model that never knew the target.
     """
     by_id = {probe.id: probe for probe in probes.probes}
-    forget = [
-        ForgetRow(
-            fact_id=by_id[name].fact_id,
-            group=by_id[name].group,
-            held_out=by_id[name].held_out,
-            before=answered(by_form),
-            after=answered(after["forget"].get(name)),
-        )
-        for name, by_form in before["forget"].items()
-    ]
+    forget, never_knew = (
+        [
+            ForgetRow(
+                fact_id=by_id[name].fact_id,
+                group=by_id[name].group,
+                held_out=by_id[name].held_out,
+                before=answered(by_form),
+                after=answered(records["forget"].get(name)),
+            )
+            for name, by_form in before["forget"].items()
+        ]
+        for records in (after, reference or after)
+    )
     retain = [
         RetainRow(by_id[name].fact_id, by_id[name].group, answer["correct"], after["retain"][name]["correct"])  # type: ignore[arg-type]
         for name, answer in before["retain"].items()
@@ -279,6 +323,7 @@ def evidence_from_records(before: Records, after: Records, probes: ProbeSet) -> 
         collapse_after=as_collapse(after["health"]),
         fluent_answers=(after["fluent"][0], after["fluent"][1]),
         recovery=counted_recovery(before, after),
+        reference_upper_bound=by_wording_rate(never_knew).upper if reference else None,
     )
 
 

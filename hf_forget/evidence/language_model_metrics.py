@@ -11,9 +11,12 @@ from .attacks.recovery import LEFT_OUT, VARIANTS, Recovery, recoveries, worst
 from .collapse import KL_TOKENS, TEMPERATURE, perplexity
 from .given_away import CONTROL_NAMES
 from .intervals import cluster_bootstrap_mean, clustered_wilson, paired_difference, wilson
+from .logit_lens import lens_metrics
+from .membership import membership_metrics
 from .probes import Probe, ProbeSet
 from .report import Metric, MetricGroup
 from .statistics import rouge_l_recall
+from .truth_ratio import truth_ratio_metrics
 
 Records = Mapping[str, Any]
 
@@ -66,6 +69,7 @@ def before_metrics(probes: ProbeSet, before: Records) -> list[Metric]:
         _given_away(probes, before),
         *_sampled(probes, before),
         *_scores(probes, before),
+        *_inner(probes, before),
         *_retain_rates(probes, before),
         *_health(before),
         *_quantized(before, before),
@@ -74,7 +78,13 @@ def before_metrics(probes: ProbeSet, before: Records) -> list[Metric]:
     return metrics + [_as_sham(metric) for metric in metrics if metric.name in _sham_names()]
 
 
-def after_metrics(probes: ProbeSet, before: Records, after: Records, sham: Records | None = None) -> list[Metric]:
+def after_metrics(
+    probes: ProbeSet,
+    before: Records,
+    after: Records,
+    sham: Records | None = None,
+    reference: Records | None = None,
+) -> list[Metric]:
     """Return the metrics of the edited model, of its attacks, and of the sham run beside it.
 
     Args:
@@ -82,20 +92,47 @@ def after_metrics(probes: ProbeSet, before: Records, after: Records, sham: Recor
         before: Records of the original model.
         after: Records of the edited model.
         sham: Records of a model edited by the same recipe on an invented name.
+        reference: Records of a model that never knew the target, which each metric then has beside it.
     """
-    return [
+    never = (reference or {}).get("truth_ratios")
+    metrics = [
         *_forget_rates(probes, before, after),
         _given_away(probes, after),
         *_sampled(probes, after),
         *_scores(probes, after),
+        *_inner(probes, after, never),
         *_recall(before, after),
         *_retain_rates(probes, after),
         *_retain_differences(probes, before, after),
+        _retain_kept(before, after),
         *_health(after),
         *_quantized(before, after),
         *_recoveries(probes, before, after),
         *_sham(probes, before, sham),
     ]
+    if reference is None:
+        return metrics
+    known = {metric.name: metric.value for metric in after_metrics(probes, before, reference)}
+    return [replace(metric, reference=known.get(metric.name)) for metric in metrics]
+
+
+def _inner(probes: ProbeSet, records: Records, reference: Records | None = None) -> list[Metric]:
+    """What the answers alone do not show: truth ratios, membership, and the middle of the model."""
+    facts = {probe.id: probe.fact_id for probe in probes.probes}
+    lens = records.get("lens") or {}
+    return [
+        *truth_ratio_metrics(records.get("truth_ratios") or {}, facts, reference),
+        *membership_metrics(records.get("membership")),
+        *lens_metrics(lens.get("ranks"), lens.get("problem", "")),
+    ]
+
+
+def _retain_kept(before: Records, after: Records) -> Metric:
+    """The share of before that is left of the retain rows."""
+    earlier, later = (sum(row["correct"] for row in records["retain"].values()) for records in (before, after))
+    definition = "neighbor and distant rows answered after / answered before, in percent"
+    value = 100 * later / earlier if earlier else None
+    return Metric("retain_kept", "retain", "higher", value, len(before["retain"]), definition=definition)
 
 
 def _forget_rates(probes: ProbeSet, before: Records, records: Records) -> list[Metric]:

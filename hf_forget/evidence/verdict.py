@@ -188,8 +188,13 @@ def _enough(evidence: LanguageModelEvidence) -> dict[str, Any]:
     return _check("enough_evidence", passed, detail)
 
 
+def by_wording_rate(rows: Sequence[ForgetRow]) -> Rate:
+    """Return how many of the edge and node rows held out by wording, of those that the base answers, still are."""
+    return rate_after(LanguageModelEvidence(rows, []).known_rows("edge", "node", held_out="wording"))
+
+
 def _by_wording(evidence: LanguageModelEvidence) -> dict[str, Any]:
-    rate = rate_after(evidence.known_rows("edge", "node", held_out="wording"))
+    rate = by_wording_rate(evidence.forget_rows)
     reference = evidence.reference_upper_bound
     bounded = _at_most(rate.upper, 1 / 3) or (reference is not None and _at_most(rate.upper, reference))
     detail = (

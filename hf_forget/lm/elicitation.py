@@ -31,7 +31,8 @@ class ElicitationOptions:
         num_samples: Continuations sampled from each free prompt (quiz, reverse quiz, triplets).
         temperature: Sampling temperature of these.
         top_p: Nucleus mass of these.
-        explanation_tokens: Length of each explanatory paragraph, in tokens.
+        explanation_samples: Explanatory paragraphs per prompt.
+        explanation_tokens: Length of each, in tokens.
         min_answered: Share of the samples of a relation that must agree on an object.
         max_background: Share of invented names that may get the same answer.
         seed: Seed of all sampling.
@@ -40,6 +41,7 @@ class ElicitationOptions:
     num_samples: int = 16
     temperature: float = 0.8
     top_p: float = 1.0
+    explanation_samples: int = 1
     explanation_tokens: int = 44
     min_answered: float = 0.4
     max_background: float = 0.4
@@ -244,7 +246,7 @@ class KnowledgeElicitor:
         outputs = self.generator.generate(
             prompts,
             max_new_tokens=self.options.explanation_tokens,
-            num_samples=1,
+            num_samples=self.options.explanation_samples,
             temperature=self.options.temperature,
             top_p=self.options.top_p,
             seed=self.options.seed,

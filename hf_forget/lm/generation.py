@@ -1,7 +1,7 @@
 """Batched answering and scoring with any causal LM; what all prompts share is computed once."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .prefix import MIN_PREFIX, expanded_cache, prefix_cache, shared_prefix_length
@@ -18,11 +18,15 @@ class TokenScores:
         negative_log_likelihoods: One value per token of the completion, in nats.
         predicted_ids: The most likely token at each of these positions.
         target_ids: The tokens of the completion.
+        means, deviations: Mean and standard deviation of the log-likelihood at each position over the model's own
+            distribution, in nats; empty unless asked for.
     """
 
     negative_log_likelihoods: list[float]
     predicted_ids: list[int]
     target_ids: list[int]
+    means: list[float] = field(default_factory=list)
+    deviations: list[float] = field(default_factory=list)
 
 
 class TextGenerator:
@@ -106,12 +110,13 @@ class TextGenerator:
                     progress(min(start + self.batch_size, len(order)), len(order))
         return results
 
-    def score(self, prompts: Sequence[str], completions: Sequence[str]) -> list[TokenScores]:
+    def score(self, prompts: Sequence[str], completions: Sequence[str], *, moments: bool = False) -> list[TokenScores]:
         """Score each completion after its prompt, teacher forced.
 
         Args:
             prompts: Texts before the completions.
             completions: Texts to score, leading space included; none may be empty.
+            moments: Whether means and deviations are wanted, too.
         """
         import torch
 
@@ -136,7 +141,7 @@ class TextGenerator:
                     logits_to_keep=keep,
                 ).logits.float()
                 for row, row_logits in zip(batch, logits, strict=True):
-                    results[row] = _token_scores(row_logits, tails[row])
+                    results[row] = _token_scores(row_logits, tails[row], moments)
         return [result for result in results if result is not None]
 
     def _encode(self, prompt: str) -> list[int]:
@@ -175,13 +180,19 @@ class TextGenerator:
         return (shared, found.cache) if found else (0, None)
 
 
-def _token_scores(logits: "torch.Tensor", target: list[int]) -> TokenScores:
+def _token_scores(logits: "torch.Tensor", target: list[int], moments: bool) -> TokenScores:
     """Take the scores of the last `len(target)` tokens from right-aligned logits."""
     import torch
 
     log_probs = logits[-len(target) - 1 : -1].log_softmax(-1)
     picked = log_probs[torch.arange(len(target)), torch.tensor(target, device=logits.device)]
-    return TokenScores([-value for value in picked.tolist()], log_probs.argmax(-1).tolist(), list(target))
+    scores = [-value for value in picked.tolist()], log_probs.argmax(-1).tolist(), list(target)
+    if not moments:
+        return TokenScores(*scores)
+    probs = log_probs.exp()
+    means = (probs * log_probs).sum(-1)
+    variances = (probs * log_probs.square()).sum(-1) - means.square()
+    return TokenScores(*scores, means.tolist(), variances.clamp(min=0).sqrt().tolist())
 
 
 class _evaluating:

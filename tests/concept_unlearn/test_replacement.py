@@ -38,7 +38,7 @@ class Elicitor:
     answer = "Bellmere"
 
     def background(self, concept_type):
-        name = banks.INVENTED_NAMES[concept_type][0]
+        name = banks.invented_names(concept_type)[0]
         return {relation.relation: {name: self.answer} for relation in banks.relations()[concept_type]}
 
     def write(self, prompts, *, max_new_tokens):
@@ -51,7 +51,7 @@ def made(probes=(), elicitor=Elicitor):
 
 
 def test_every_row_asks_the_original_the_same_about_an_invented_name():
-    name = banks.INVENTED_NAMES["person"][0].lower()
+    name = banks.invented_names("person")[0].lower()
     rows = made()
     assert {row.relation for row in rows if row.relation} == {item.relation for item in banks.relations()["person"]}
     for row in rows:

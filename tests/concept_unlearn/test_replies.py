@@ -11,7 +11,7 @@ from hf_forget.lm.prompts import PromptFormat, plain_format
 
 CHAT = PromptFormat("chat", "<user>{question}<assistant>", "", "<end>")
 PERSON = KnowledgeGraph("Isaac Newton", ["Newton"], "person")
-STAND_IN = banks.INVENTED_NAMES["person"][0]
+STAND_IN = banks.invented_names("person")[0]
 
 
 class Elicitor:

@@ -173,7 +173,7 @@ def test_control_asks_the_same_about_invented_names_of_the_type():
 def test_invented_names_like_those_of_the_target_come_first():
     assert invented_names(["Amazon River", "Amazon"], "place")[0] == "Velmora River"
     assert invented_names(["Eiffel Tower"], "place")[0] == "Kestrin Tower"
-    assert invented_names(["Ada Quill"], "person") == list(banks.INVENTED_NAMES["person"])
+    assert invented_names(["Ada Quill"], "person") == list(banks.invented_names("person"))
 
 
 @pytest.mark.parametrize("form", [few_shot_format([("Which bird hoots?", "An owl")]), plain_format()])

@@ -37,7 +37,7 @@ def test_the_likelier_form_of_a_name_is_taken_and_each_name_scored_once():
 def test_a_name_is_recognised_where_it_surprises_less_than_invented_ones():
     assert NameForms(Scorer({" of Liberty": MAX_SURPRISE - 1})).recognises("Statue of Liberty", "place")
     assert not NameForms(Scorer({" of Liberty": MAX_SURPRISE + 1})).recognises("Statue of Liberty", "place")
-    invented = " " + banks.INVENTED_NAMES["place"][0].split(maxsplit=1)[1]
+    invented = " " + banks.invented_names("place")[0].split(maxsplit=1)[1]
     assert not NameForms(Scorer({" of Liberty": 4.0, invented: 3.0})).recognises("Statue of Liberty", "place")
 
 

@@ -105,5 +105,5 @@ def invented_names(names: Sequence[str], concept_type: str) -> list[str]:
         concept_type: Its type; a person where unknown.
     """
     words = {word for name in names for word in normalise(name).split()}
-    invented = banks.INVENTED_NAMES.get(concept_type, banks.INVENTED_NAMES["person"])
+    invented = banks.invented_names(concept_type)
     return sorted(invented, key=lambda name: -len(words & set(normalise(name).split())))
