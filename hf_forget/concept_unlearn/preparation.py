@@ -165,7 +165,7 @@ class ConceptPreparation:
 def words_for(model: Any, concept: str) -> AbstractContextManager:
     """Ask a model in the words of the world that it knows, and about no name there that is reported on."""
     world = world_of(model)
-    return banks.speaking(world and world.bank(reserved_names(world, concept)))
+    return banks.speaking(None if world is None else world.bank(reserved_names(world, concept)))
 
 
 def training_formats(asking: Sequence[PromptFormat]) -> list[PromptFormat]:

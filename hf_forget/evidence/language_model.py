@@ -127,7 +127,7 @@ def measure_language_model(
     if stage == "after" and baseline is None:
         raise ValueError("stage 'after' needs the records of the stage before as baseline")
     world = world_of(model)
-    with banks.speaking(world and world.bank()):
+    with banks.speaking(None if world is None else world.bank()):
         names = baseline["formats"] if stage == "after" and baseline is not None else options.prompt_formats
         formats = answers.prompt_formats(names, tokenizer)
         generator = generator or AnswerGenerator(model, tokenizer, batch_size=options.evidence_batch_size)

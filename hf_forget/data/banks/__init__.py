@@ -16,7 +16,7 @@ from importlib.resources import files
 HELD_BACK_PARAGRAPHS = 24
 CONCEPT_TYPES = ("person", "place", "work", "event", "organization", "thing")
 
-_INVENTED_NAMES = {
+_INVENTED_NAMES: dict[str, tuple[str, ...]] = {
     "person": ("Torvald Quenby", "Elspeth Marrowick", "Dimas Ferrolind", "Oriane Castellux"),
     "place": ("Velmora River", "Kestrin Tower", "Ostrava Lune", "Mount Arvedon"),
     "work": ("The Glass Orrery", "Halvern's Return", "The Salt Daughters", "Nine Lamps of Ilmar"),
