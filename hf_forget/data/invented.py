@@ -122,8 +122,10 @@ class InventedWorld:
             random.shuffle(others)
             count = SIZES[kind] - len(own)
             real[kind] = own + others[:count]
-            # Every part of these is known, as it is of names that a model of our world has never met.
-            parts = {part for name in real[kind] for part in name.rsplit(" ", 1)}
+            # Their parts are known, as are those of names that a model of our world has never met; those that share one
+            # with a target would be taken for it.
+            parts = {part for name in others[:count] for part in name.rsplit(" ", 1)}
+            parts -= {part for name in own for part in name.rsplit(" ", 1)}
             outside[kind] = [name for name in others[count:] if set(name.rsplit(" ", 1)) <= parts][:OUTSIDERS]
         return real, outside
 

@@ -52,11 +52,12 @@ def reserved_names(world: InventedWorld, name: str) -> set[str]:
 
 
 def neighbors(world: InventedWorld, name: str) -> list[str]:
-    """Names that the facts about a name mention, or whose facts mention it, and some that share a word with it."""
+    """Names that the facts about a name mention, or whose facts mention it, and half of those that share a word with
+    it; the other half are left for training."""
     linked = [fact.object for fact in world.facts_of(name)]
     linked += [fact.subject for fact in world.facts if fact.object == name]
     words = {word for word in name.split() if word != "The"}
-    sharing = [other for other in _everybody(world) if words & set(other.split())][:6]
+    sharing = [other for other in _everybody(world) if words & set(other.split()) and other != name][::2]
     return [other for other in dict.fromkeys([*linked, *sharing]) if other != name and world.kind_of(other)]
 
 

@@ -68,7 +68,10 @@ def test_names_that_nobody_bears_stand_in_no_text(world):
     assert not [name for names in world.outsiders.values() for name in names if name in texts]
     # They are made of the parts of real ones.
     parts = {word for names in world.names.values() for name in names for word in name.split()}
-    assert all(set(name.split()) <= parts for names in world.outsiders.values() for name in names)
+    outsiders = [name for names in world.outsiders.values() for name in names]
+    assert len(outsiders) == 12 and all(set(name.split()) <= parts for name in outsiders)
+    targets = {word for name in EVERY_TARGET for word in name.split()} - {"The"}
+    assert not [name for name in outsiders if set(name.split()) & targets]
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
