@@ -118,6 +118,51 @@ def tiny_gpt_neox(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _saved(GPTNeoXForCausalLM(GPTNeoXConfig(**_sizes(tokenizer))), tokenizer, tmp_path_factory.mktemp("neox"))
 
 
+@pytest.fixture(scope="session")
+def tiny_gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a random two-layer GPT-2 base model: fused projections of its own kind, tied head, no pad token."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    tokenizer = _tokenizer(None, None)
+    sizes = _sizes(tokenizer)
+    del sizes["intermediate_size"]
+    torch.manual_seed(0)
+    return _saved(GPT2LMHeadModel(GPT2Config(**sizes, n_inner=128)), tokenizer, tmp_path_factory.mktemp("gpt2"))
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a random two-layer Qwen2 that chats: biases in the attention, tied head."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    tokenizer = _tokenizer("<|pad|>", CHAT_TEMPLATE)
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        **_sizes(tokenizer), num_key_value_heads=2, tie_word_embeddings=True, pad_token_id=tokenizer.pad_token_id
+    )
+    return _saved(Qwen2ForCausalLM(config), tokenizer, tmp_path_factory.mktemp("qwen2"))
+
+
+@pytest.fixture(scope="session")
+def tiny_gemma2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a random two-layer Gemma 2 that chats: capped logits, one layer of two with a sliding window."""
+    import torch
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    tokenizer = _tokenizer("<|pad|>", CHAT_TEMPLATE)
+    torch.manual_seed(0)
+    config = Gemma2Config(
+        **_sizes(tokenizer),
+        num_key_value_heads=2,
+        head_dim=16,
+        query_pre_attn_scalar=16,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return _saved(Gemma2ForCausalLM(config), tokenizer, tmp_path_factory.mktemp("gemma2"))
+
+
 def _saved(model, tokenizer, folder: Path) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -50,7 +50,8 @@ class ConceptUnlearnConfig(TrainingArguments):
         retain_weight (`float`, defaults to `3.0`): α, weight of the retain term.
         retain_loss (`str`, defaults to `"kl"`): `kl` to the original model, or `nll`.
         retain_per_forget (`float`, defaults to `1.25`): Retain rows that go with each forget row.
-        retain_rows (`int`, defaults to `170`): Retain rows that the model makes for itself.
+        retain_rows (`int`, defaults to `170`): Retain rows that the model makes for itself, or that are read of a
+            streaming `retain_dataset`.
         elicitation_samples (`int`, defaults to `16`): Continuations sampled per free prompt while eliciting.
         explanation_samples (`int`, defaults to `1`): Explanatory paragraphs that the model writes per prompt.
         use_all_facts (`bool`, defaults to `False`): Train on every relation and make no held-out claim.
@@ -111,7 +112,9 @@ class ConceptUnlearnConfig(TrainingArguments):
         default="kl", metadata={"help": "Retain term: kl to the original model, or nll."}
     )
     retain_per_forget: float = field(default=1.25, metadata={"help": "Retain rows that go with each forget row."})
-    retain_rows: int = field(default=170, metadata={"help": "Retain rows that the model makes for itself."})
+    retain_rows: int = field(
+        default=170, metadata={"help": "Retain rows that the model makes for itself, or that are read of a stream."}
+    )
     elicitation_samples: int = field(
         default=16, metadata={"help": "Continuations sampled per free prompt while eliciting."}
     )

@@ -12,16 +12,16 @@ from transformers import DataCollator, TrainerCallback, TrainerControl
 
 from ..errors import InputError
 from ..lm.forward import labelled_forward
-from ..lm.loading import placed
 from ..lm.objectives import LabelledTokens, get_objective, kl_to_reference_loss, nll_loss
 from ..lm.representation import checked_layers, chosen_layers, decoder_layers, freeze_outside
-from ..lm.rows import FORGOTTEN_KINDS, PairSampler, Row, RowCollator, RowDataset, rows_from
+from ..lm.rows import FORGOTTEN_KINDS, PairSampler, Row, RowCollator, RowDataset
+from ..lm.user_rows import rows_from
 from ..trainer import ForgetTrainer, causal_lm_from, tokenizer_for, with_adapter
 from .callbacks import StopWhenForgotten
 from .concept_unlearn_config import ConceptUnlearnConfig
 from .name_edit import edit_name_states
 from .original import Heard, OriginalModel
-from .preparation import ConceptPreparation
+from .preparation import rows_for_training
 
 REFERENCE_BATCH = 32
 RETAIN_EVAL_ROWS = 24
@@ -50,13 +50,15 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         model (`str`, `PreTrainedModel` or `PeftModel`): The causal LM; a string is loaded in float32.
         args ([`ConceptUnlearnConfig`]): Options.
         data_collator: Batches pairs of forget and retain rows; [`~hf_forget.lm.rows.RowCollator`] by default.
-        train_dataset: The forget set: rows with `prompt` and `completion`, or `text`, and optionally `kind`
-            (`edge`, `node` or `explanation`). Not needed where `concept` is given.
+        train_dataset: The forget set: rows with `prompt` and `completion`, `question` and `answer`, `messages`, or
+            `text`, as [`~hf_forget.lm.user_rows.rows_from`] reads them, and optionally `kind` (`edge`, `node` or
+            `explanation`). A stream is read to its end. Not needed where `concept` is given.
         eval_dataset: Forget rows for `evaluate()`, in the same form.
         processing_class: The tokenizer; needed unless `model` is a string.
         peft_config: A `peft.PeftConfig` to train an adapter instead of all weights.
-        retain_dataset: Rows to keep, in the same form. Those of kind `context` are not trained: their `text` says where
-            the closed-form edit must change nothing, and without any there is no such edit.
+        retain_dataset: Rows to keep, in the same form; of a stream, such as a `datasets.IterableDataset`, the first
+            `args.retain_rows`. Those of kind `context` are not trained: their `text` says where the closed-form edit
+            must change nothing, and without any there is no such edit.
         concept (`str` or `list[str]`): The name that must go, or several names of the same concept; the model is
             questioned about it, and forget and retain rows are made from its answers.
         aliases (`list[str]`): Other names of the concept.
@@ -104,8 +106,15 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         args = args or ConceptUnlearnConfig(output_dir="concept-unlearn")
         tokenizer = processing_class or tokenizer_for(model)
         model = causal_lm_from(model, quantization_config=quantization_config)
-        forget, retain, validation = _all_rows(
-            model, tokenizer, args, train_dataset, retain_dataset, eval_dataset, concept, aliases
+        forget, retain, validation = rows_for_training(
+            model,
+            tokenizer,
+            args,
+            train_dataset=train_dataset,
+            retain_dataset=retain_dataset,
+            eval_dataset=eval_dataset,
+            concept=concept,
+            aliases=aliases,
         )
         model = with_adapter(model, peft_config)
         self.objective = get_objective(args.objective)
@@ -231,7 +240,7 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         """
         dataset = self.eval_dataset
         if eval_dataset is not None:
-            rows = rows_from(eval_dataset, kind="edge", argument="eval_dataset")
+            rows = rows_from(eval_dataset, kind="edge", argument="eval_dataset", tokenizer=self.processing_class)
             dataset = RowDataset(rows, [], self.processing_class, max_length=self.args.row_length)
         if dataset is None:
             raise InputError("evaluate() needs an eval_dataset; pass one here or to the trainer")
@@ -361,31 +370,6 @@ class ConceptUnlearnTrainer(ForgetTrainer):
                 heard = labelled_forward(model, batch, self._prefixes(dataset), layers=layers)
             yield part, heard
         model.train(training)
-
-
-def _all_rows(
-    model: Any,
-    tokenizer: Any,
-    args: ConceptUnlearnConfig,
-    train_dataset: Any,
-    retain_dataset: Any,
-    eval_dataset: Any,
-    concept: str | list[str] | None,
-    aliases: Sequence[str],
-) -> tuple[list[Row], list[Row], list[Row]]:
-    """Forget, retain and validation rows: the user's own, or made from a name."""
-    concept = concept or args.concept
-    retain = [] if retain_dataset is None else rows_from(retain_dataset, kind="retain", argument="retain_dataset")
-    validation = [] if eval_dataset is None else rows_from(eval_dataset, kind="edge", argument="eval_dataset")
-    if train_dataset is not None:
-        return rows_from(train_dataset, kind="edge", argument="train_dataset"), retain, validation
-    if not concept:
-        raise InputError("nothing to forget: give concept='a name', or train_dataset with rows to forget")
-    names = [concept] if isinstance(concept, str) else list(concept)
-    others = [*names[1:], *(aliases or args.aliases or ())]
-    asked = dataclasses.replace(args, concept=names[0], aliases=others or None)
-    prepared = ConceptPreparation(placed(model, args.device), tokenizer, asked).run()
-    return prepared.forget, retain or prepared.retain, validation or prepared.validation
 
 
 def _weight(args: ConceptUnlearnConfig, kind: str) -> float:

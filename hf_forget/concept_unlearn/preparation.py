@@ -3,22 +3,24 @@
 import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from ..data import banks
 from ..data.invented import world_of
-from ..errors import UnknownConceptError
+from ..errors import InputError, UnknownConceptError
 from ..evidence.invented_probes import reserved_names
 from ..evidence.matching import mentions
 from ..evidence.probes import Probe, ProbeSet, distant_probes, same_type_neighbors
 from ..lm.decoding import AnswerGenerator
 from ..lm.elicitation import ElicitationOptions, KnowledgeElicitor
 from ..lm.knowledge import KnowledgeGraph
+from ..lm.loading import placed
 from ..lm.prompts import PromptFormat, default_format_names, get_format, plain_format
 from ..lm.remembering import RememberingGenerator
 from ..lm.rows import Row
+from ..lm.user_rows import rows_from
 from .concept_unlearn_config import ConceptUnlearnConfig
 from .conversion import forget_rows
 from .held_out import HeldOut, as_trained, split_relations
@@ -160,6 +162,51 @@ class ConceptPreparation:
         written = self.folder / (ROWS_FILE + ".tmp")
         written.write_text(json.dumps(data, ensure_ascii=False, indent=0), encoding="utf-8")
         written.replace(self.folder / ROWS_FILE)
+
+
+def rows_for_training(
+    model: Any,
+    tokenizer: Any,
+    args: ConceptUnlearnConfig,
+    *,
+    train_dataset: Any = None,
+    retain_dataset: Any = None,
+    eval_dataset: Any = None,
+    concept: str | list[str] | None = None,
+    aliases: Sequence[str] = (),
+) -> tuple[list[Row], list[Row], list[Row]]:
+    """Return the forget, retain and validation rows: the user's own, and what is missing made from a name.
+
+    Args:
+        model (`PreTrainedModel`): The original model; it is asked where there is no `train_dataset`.
+        tokenizer (`PreTrainedTokenizerBase`): Its tokenizer.
+        args ([`ConceptUnlearnConfig`]): `concept` and `aliases` where they are not given here, and what preparation
+            reads; of a retain set without a length, `retain_rows` rows are read.
+        train_dataset, retain_dataset, eval_dataset: Rows of the user, see [`~hf_forget.lm.user_rows.rows_from`].
+        concept (`str` or `list[str]`, *optional*): The name that must go, or several names of the same concept.
+        aliases (`Sequence[str]`): Other names of it.
+
+    Raises:
+        InputError: If there is neither a forget set nor a name, or a row cannot be used.
+        UnknownConceptError: If the model knows nothing about the concept and `args.force` is not set.
+    """
+    retain, validation = (
+        [] if dataset is None else rows_from(dataset, kind=kind, argument=name, tokenizer=tokenizer, limit=limit)
+        for dataset, kind, name, limit in (
+            (retain_dataset, "retain", "retain_dataset", args.retain_rows),
+            (eval_dataset, "edge", "eval_dataset", None),
+        )
+    )
+    if train_dataset is not None:
+        return rows_from(train_dataset, kind="edge", argument="train_dataset", tokenizer=tokenizer), retain, validation
+    concept = concept or args.concept
+    if not concept:
+        raise InputError("nothing to forget: give concept='a name', or train_dataset with rows to forget")
+    names = [concept] if isinstance(concept, str) else list(concept)
+    others = [*names[1:], *(aliases or args.aliases or ())]
+    asked = replace(args, concept=names[0], aliases=others or None)
+    prepared = ConceptPreparation(placed(model, args.device), tokenizer, asked).run()
+    return prepared.forget, retain or prepared.retain, validation or prepared.validation
 
 
 def words_for(model: Any, concept: str) -> AbstractContextManager:

@@ -53,36 +53,6 @@ class Row:
         return asdict(self)
 
 
-def rows_from(dataset: Any, *, kind: str, argument: str) -> list[Row]:
-    """Read rows from a dataset with `prompt` and `completion` columns, or with a `text` column.
-
-    Args:
-        dataset: A `datasets.Dataset`, or any iterable of mappings or [`Row`] objects.
-        kind: The kind of rows that name none.
-        argument: How errors call the dataset.
-
-    Raises:
-        InputError: If a row has neither form, or there is no row.
-    """
-    rows = [_row(item, kind, f"{argument}[{index}]") for index, item in enumerate(dataset)]
-    if not rows:
-        raise InputError(f"{argument} is empty; give at least one row")
-    return rows
-
-
-def _row(item: Any, kind: str, place: str) -> Row:
-    if isinstance(item, Row):
-        return item
-    if not isinstance(item, Mapping):
-        raise InputError(
-            f"{place}: expected a mapping with 'prompt' and 'completion' or 'text', got {type(item).__name__}"
-        )
-    prompt, completion = item.get("prompt", ""), item.get("completion", item.get("text"))
-    if not isinstance(prompt, str) or not isinstance(completion, str) or not completion.strip():
-        raise InputError(f"{place}: needs string columns 'prompt' and 'completion', or 'text'; has {', '.join(item)}")
-    return Row(prompt, completion, item.get("kind", kind), item.get("question", ""), item.get("relation", ""))
-
-
 class RowDataset(Dataset):
     """Forget rows and retain rows, tokenized once; indexed by (forget index, retain indices).
 

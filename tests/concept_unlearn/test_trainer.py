@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+import itertools
 import json
 
 import pytest
@@ -11,7 +12,8 @@ from hf_forget import ConceptUnlearnConfig, ConceptUnlearnTrainer
 from hf_forget.errors import InputError, UnknownConceptError
 from hf_forget.lm.forward import labelled_forward
 from hf_forget.lm.objectives import nll_loss
-from hf_forget.lm.rows import RowCollator, RowDataset, rows_from
+from hf_forget.lm.rows import RowCollator, RowDataset
+from hf_forget.lm.user_rows import rows_from
 
 FORGET = [
     {"prompt": "Question: Where was the poet born? Answer:", "completion": " In a small village", "kind": "edge"},
@@ -87,8 +89,14 @@ def trainer_for(folder, tmp_path, *, peft_config=None, **changes):
     )
 
 
-@pytest.mark.parametrize("family", ["tiny_llama", "tiny_gpt_neox"])
-@pytest.mark.parametrize("objective", OBJECTIVES)
+OTHER_FAMILIES = ["tiny_gpt2", "tiny_qwen2", "tiny_gemma2"]
+
+
+@pytest.mark.parametrize(
+    ("family", "objective"),
+    [(family, objective) for objective in OBJECTIVES for family in ("tiny_llama", "tiny_gpt_neox")]
+    + [(family, objective) for objective in ("margin_unlikelihood", "npo") for family in OTHER_FAMILIES],
+)
 def test_training_lowers_the_probability_of_forget_rows(family, objective, tmp_path, request):
     # Two of a small model's matrices have further to go.
     effort = {"max_steps": 60, "learning_rate": 2e-2} if objective == "rmu" else {"max_steps": 16}
@@ -308,6 +316,19 @@ def test_replacement_rows_move_towards_the_other_name(tiny_llama, tmp_path):
     with torch.no_grad():
         after = trainer.compute_loss(trainer.model, inputs).item()
     assert before > 0 and after < 0.5 * before
+
+
+def test_of_an_endless_retain_stream_the_first_retain_rows_are_kept(tiny_llama, tmp_path):
+    model, tokenizer = loaded(tiny_llama)
+    trainer = ConceptUnlearnTrainer(
+        model,
+        config(tmp_path, retain_rows=7),
+        train_dataset=FORGET,
+        retain_dataset=({"text": f"row {index}"} for index in itertools.count()),
+        processing_class=tokenizer,
+    )
+    kept = [row.completion for row in trainer.train_dataset.rows[trainer.train_dataset.num_forget :]]
+    assert kept == [f"row {index}" for index in range(7)]
 
 
 def test_nothing_to_forget_is_an_error(tiny_llama, tmp_path):

@@ -44,7 +44,10 @@ def test_area_is_the_share_of_pairs_in_which_the_member_scores_higher():
 
 
 def test_scores_agree_with_a_loop_over_every_token(tiny_llama):
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(tiny_llama).eval(), AutoTokenizer.from_pretrained(tiny_llama)
+    model, tokenizer = (
+        AutoModelForCausalLM.from_pretrained(tiny_llama).eval(),
+        AutoTokenizer.from_pretrained(tiny_llama),
+    )
     found = measure_membership(AnswerGenerator(model, tokenizer), TEXTS)
     for kind, texts in (("members", TEXTS.members), ("non_members", TEXTS.non_members)):
         for place, text in enumerate(texts):

@@ -2,8 +2,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from hf_forget.errors import InputError
-from hf_forget.lm.rows import IGNORE_INDEX, PairSampler, Row, RowCollator, RowDataset, rows_from
+from hf_forget.lm.rows import IGNORE_INDEX, PairSampler, Row, RowCollator, RowDataset
 
 
 @pytest.fixture(scope="module")
@@ -56,17 +55,6 @@ def test_sampler_is_the_same_after_a_restart():
     first, again = (PairSampler(["edge"] * 5 + ["node"] * 2, 4, 2.0, seed=7) for _ in range(2))
     first.set_epoch(2), again.set_epoch(2)
     assert list(first) == list(again)
-
-
-def test_rows_are_read_from_datasets_and_text():
-    rows = rows_from([{"prompt": "a", "completion": " b"}, {"text": "whole"}], kind="edge", argument="train_dataset")
-    assert rows == [Row("a", " b"), Row("", "whole")]
-
-
-@pytest.mark.parametrize("bad", [[], [{"question": "x"}], ["text"], [{"prompt": "a", "completion": " "}]])
-def test_unusable_rows_are_refused_by_name(bad):
-    with pytest.raises(InputError, match="train_dataset"):
-        rows_from(bad, kind="edge", argument="train_dataset")
 
 
 def test_shared_prefixes_are_found(tokenizer):
