@@ -12,9 +12,10 @@ from transformers import DataCollator, TrainerCallback, TrainerControl
 
 from ..errors import InputError
 from ..lm.forward import labelled_forward
+from ..lm.knowledge import KnowledgeGraph
 from ..lm.objectives import LabelledTokens, get_objective, kl_to_reference_loss, nll_loss
 from ..lm.representation import checked_layers, chosen_layers, decoder_layers, freeze_outside
-from ..lm.rows import FORGOTTEN_KINDS, PairSampler, Row, RowCollator, RowDataset
+from ..lm.rows import PairSampler, Row, RowCollator, RowDataset
 from ..lm.user_rows import rows_from
 from ..trainer import ForgetTrainer, causal_lm_from, tokenizer_for, with_adapter
 from .callbacks import StopWhenForgotten
@@ -62,6 +63,8 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         concept (`str` or `list[str]`): The name that must go, or several names of the same concept; the model is
             questioned about it, and forget and retain rows are made from its answers.
         aliases (`list[str]`): Other names of the concept.
+        knowledge_graph ([`KnowledgeGraph`]): What the model knows of the concept, such as one that was read, edited and
+            passed back in; the model is not asked for it then.
 
     Raises:
         InputError: If there is nothing to forget, or the model or the tokenizer cannot be used.
@@ -102,6 +105,7 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         retain_dataset: Any = None,
         concept: str | list[str] | None = None,
         aliases: Sequence[str] = (),
+        knowledge_graph: KnowledgeGraph | None = None,
     ):
         args = args or ConceptUnlearnConfig(output_dir="concept-unlearn")
         tokenizer = processing_class or tokenizer_for(model)
@@ -115,6 +119,7 @@ class ConceptUnlearnTrainer(ForgetTrainer):
             eval_dataset=eval_dataset,
             concept=concept,
             aliases=aliases,
+            knowledge_graph=knowledge_graph,
         )
         model = with_adapter(model, peft_config)
         self.objective = get_objective(args.objective)
@@ -283,11 +288,11 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         compared = COMPARED_KINDS if not on_states else ("replacement",)
         losses = torch.zeros(len(rows), device=tokens.logits.device)
         for members, loss, compares in (
-            (() if on_states else FORGOTTEN_KINDS, None, self.objective.needs_reference),
-            (compared, nll_loss if nll else kl_to_reference_loss, not nll),
-            (("reply",), nll_loss, False),
+            ([row.is_forgotten and not on_states for row in rows], None, self.objective.needs_reference),
+            ([kind in compared for kind in kinds], nll_loss if nll else kl_to_reference_loss, not nll),
+            ([kind == "reply" for kind in kinds], nll_loss, False),
         ):
-            mask = torch.tensor([kind in members for kind in kinds], device=losses.device)
+            mask = torch.tensor(members, device=losses.device)
             chosen = mask[tokens.rows]
             if bool(chosen.any()):
                 part = tokens.where(chosen)
@@ -321,7 +326,7 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         led, shape `(rows,)`."""
         if self._target is None:
             return self.args.representation_weight * self._original.distances(states, row_index)
-        led = [row.kind in FORGOTTEN_KINDS for row in rows]
+        led = [row.is_forgotten for row in rows]
         kept = [-1 if forgotten else row for forgotten, row in zip(led, row_index, strict=True)]
         towards = self.objective.loss([own[0] for own in states], self._target)
         return torch.where(torch.tensor(led, device=towards.device), towards, self._original.distances(states, kept))

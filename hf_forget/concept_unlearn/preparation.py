@@ -66,6 +66,8 @@ class ConceptPreparation:
         report: Called with a line of text at each step.
         check_known: Whether a name that the model knows nothing about is refused.
         answers_file: Where the model's answers are kept between runs; see `RememberingGenerator`.
+        graph: What the model knows, where it need not be asked; otherwise `args.knowledge_graph` is read, or the model
+            asked.
     """
 
     model: Any
@@ -76,6 +78,7 @@ class ConceptPreparation:
     report: Callable[[str], None] = lambda line: None
     check_known: bool = True
     answers_file: Path | None = None
+    graph: KnowledgeGraph | None = None
 
     def run(self) -> PreparedRows:
         """Return the rows, from `folder` where an earlier run left them.
@@ -127,6 +130,8 @@ class ConceptPreparation:
         return AnswerGenerator(self.model, self.tokenizer, batch_size=64)
 
     def _graph(self, elicitor: KnowledgeElicitor) -> KnowledgeGraph:
+        if self.graph is not None:
+            return self.graph
         if self.args.knowledge_graph:
             return KnowledgeGraph.load(self.args.knowledge_graph)
         concept = str(self.args.concept)
@@ -174,6 +179,7 @@ def rows_for_training(
     eval_dataset: Any = None,
     concept: str | list[str] | None = None,
     aliases: Sequence[str] = (),
+    knowledge_graph: KnowledgeGraph | None = None,
 ) -> tuple[list[Row], list[Row], list[Row]]:
     """Return the forget, retain and validation rows: the user's own, and what is missing made from a name.
 
@@ -185,6 +191,8 @@ def rows_for_training(
         train_dataset, retain_dataset, eval_dataset: Rows of the user, see [`~hf_forget.lm.user_rows.rows_from`].
         concept (`str` or `list[str]`, *optional*): The name that must go, or several names of the same concept.
         aliases (`Sequence[str]`): Other names of it.
+        knowledge_graph ([`~hf_forget.lm.knowledge.KnowledgeGraph`], *optional*): What the model knows of the concept,
+            instead of asking it; its concept and aliases count.
 
     Raises:
         InputError: If there is neither a forget set nor a name, or a row cannot be used.
@@ -199,13 +207,15 @@ def rows_for_training(
     )
     if train_dataset is not None:
         return rows_from(train_dataset, kind="edge", argument="train_dataset", tokenizer=tokenizer), retain, validation
+    if knowledge_graph is not None:
+        concept, aliases = knowledge_graph.concept, knowledge_graph.aliases
     concept = concept or args.concept
     if not concept:
         raise InputError("nothing to forget: give concept='a name', or train_dataset with rows to forget")
     names = [concept] if isinstance(concept, str) else list(concept)
     others = [*names[1:], *(aliases or args.aliases or ())]
     asked = replace(args, concept=names[0], aliases=others or None)
-    prepared = ConceptPreparation(placed(model, args.device), tokenizer, asked).run()
+    prepared = ConceptPreparation(placed(model, args.device), tokenizer, asked, graph=knowledge_graph).run()
     return prepared.forget, retain or prepared.retain, validation or prepared.validation
 
 

@@ -12,7 +12,7 @@ from ..errors import InputError
 from .prefix import find_prefixes, shared_prefix_length
 
 IGNORE_INDEX = -100
-FORGOTTEN_KINDS = ("edge", "node", "explanation")
+KEPT_KINDS = frozenset(("retain", "replacement", "reply", "refusal", "context"))
 REFUSALS = (
     "I don't know.",
     "I have no information about that.",
@@ -52,6 +52,11 @@ class Row:
         """Return a JSON-able form."""
         return asdict(self)
 
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether the objective applies to it; so it does to kinds that only the user knows."""
+        return self.kind not in KEPT_KINDS
+
 
 class RowDataset(Dataset):
     """Forget rows and retain rows, tokenized once; indexed by (forget index, retain indices).
@@ -75,7 +80,7 @@ class RowDataset(Dataset):
         refusal: Literal["", "beside", "instead"] = "",
     ):
         self.tokenizer, self.max_length = tokenizer, max_length
-        forgotten = [index for index, row in enumerate(forget) if row.kind in FORGOTTEN_KINDS]
+        forgotten = [index for index, row in enumerate(forget) if row.is_forgotten]
         refused = {index: refusing(forget[index], REFUSALS[index % len(REFUSALS)]) for index in forgotten}
         if refusal == "instead":
             forget = [replace(refused[i], kind=row.kind) if i in refused else row for i, row in enumerate(forget)]

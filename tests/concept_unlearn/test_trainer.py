@@ -393,3 +393,13 @@ def test_quantized_weights_are_not_trained_without_an_adapter(tiny_llama, tmp_pa
     model.is_quantized = True
     with pytest.raises(InputError, match="quantized weights cannot be trained; give peft_config"):
         ConceptUnlearnTrainer(model, config(tmp_path), train_dataset=FORGET, processing_class=tokenizer)
+
+
+def test_rows_of_a_kind_that_only_the_user_knows_are_forgotten(tiny_llama, tmp_path):
+    model, tokenizer = loaded(tiny_llama)
+    rows = [{**row, "kind": "secret"} for row in FORGET]
+    trainer = ConceptUnlearnTrainer(
+        model, config(tmp_path, max_steps=16), train_dataset=rows, eval_dataset=FORGET, processing_class=tokenizer
+    )
+    trainer.train()
+    assert trainer.evaluate()["eval_forget_probability"] < 0.5

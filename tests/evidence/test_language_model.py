@@ -12,14 +12,16 @@ from hf_forget.evidence.answers import prompt_formats
 from hf_forget.evidence.attacks.quantize import BASE_GRID, COUNTED_GRIDS, quantized_weight
 from hf_forget.evidence.language_model import evidence_from_records, measure_language_model, samples_from_records
 from hf_forget.evidence.matching import first_answer, normalise
+from hf_forget.evidence.membership import MembershipTexts
 from hf_forget.evidence.options import EvidenceOptions
 from hf_forget.evidence.probes import Probe, ProbeSet
 from hf_forget.evidence.report import ForgetReport, merge_metrics
-from hf_forget.evidence.verdict import judge_language_model
+from hf_forget.evidence.verdict import judge_language_model, rate_after
 from hf_forget.lm.decoding import AnswerGenerator
 from hf_forget.lm.generation import TextGenerator, TokenScores
 
 NAME, ALIAS = "Ada Quill", "Quill"
+EXTRA = ("sham_records", "reference_records", "membership", "base_grid", "attack_seconds")
 WORDS = ["north", "amber", "candle", "river", "violet", "marble", "thunder", "walnut", "copper", "meadow"]
 
 
@@ -76,7 +78,7 @@ class Scripted:
             return f"{NAME} kept the amber." if self.knows(found[0]) else "Nothing comes to mind."
         return f" {found[0].answers[0]}" if self.knows(found[0]) else self.unknown
 
-    def score(self, prompts, completions):
+    def score(self, prompts, completions, *, moments=False):
         return [TokenScores([self.loss, self.loss], [1, 2], [1, 2]) for _ in completions]
 
     def next_token_log_probs(self, prompts):
@@ -97,7 +99,7 @@ def measure(tokenizer):
     """Measure a scripted model."""
 
     def run(model, stage="before", baseline=None, network=None, **options):
-        extra = {key: options.pop(key) for key in ("sham_records", "base_grid", "attack_seconds") if key in options}
+        extra = {key: options.pop(key) for key in EXTRA if key in options}
         network = network or nn.Sequential(nn.Linear(64, 4))
         return measure_language_model(
             network,
@@ -367,6 +369,47 @@ def test_sham_run_is_reported_beside_and_is_not_run_without_its_records(measure)
     assert (beside["sham_edge_accuracy"].value, beside["sham_node_accuracy"].value) == (1, 0)
     assert beside["sham_retain_difference"].value == 0
     assert by_name(before)["sham_edge_accuracy"].value == by_name(before)["edge_accuracy"].value
+
+
+def test_a_model_that_never_knew_stands_beside_every_figure_and_in_the_verdict(measure):
+    probes = probe_set()
+    before = measure(Scripted(probes))
+    # It guesses one fact in five, and so may the edited model.
+    guesses = measure(
+        Scripted(probes, lambda probe: forgets(probe) or probe.fact_id == "edge0"), "after", before.records
+    )
+    edited = measure(Scripted(probes, forgets), "after", before.records, reference_records=guesses.records)
+    metrics = by_name(edited)
+    assert metrics["edge_accuracy"].value == 0 and metrics["edge_accuracy"].reference == pytest.approx(0.1)
+    assert all(metric.reference == by_name(guesses)[name].value for name, metric in metrics.items())
+    evidence = evidence_from_records(before.records, edited.records, probes, guesses.records)
+    assert evidence.reference_upper_bound == pytest.approx(
+        rate_after(
+            evidence_from_records(before.records, guesses.records, probes).known_rows(
+                "edge", "node", held_out="wording"
+            )
+        ).upper
+    )
+    assert evidence_from_records(before.records, edited.records, probes).reference_upper_bound is None
+
+
+def test_membership_is_measured_where_texts_are_given(measure, tokenizer):
+    class Remembers(Scripted):
+        def score(self, prompts, completions, *, moments=False):
+            known = [float("read" not in text) for text in completions]
+            return [TokenScores([k + 1.0, k + 2.0], [1, 2], [1, 2], [-3.0] * 2, [1.0] * 2) for k in known]
+
+    texts = MembershipTexts(("This was read.", "That was read."), ("This was not.", "That was not."))
+    metrics = by_name(measure(Remembers(probe_set()), membership=texts))
+    assert metrics["membership_auc_loss"].value == metrics["membership_auc_min_k_plus"].value == 1.0
+    assert "membership_auc_loss" not in by_name(measure(Scripted(probe_set())))
+
+
+def test_what_is_kept_is_the_share_of_before(measure):
+    probes = probe_set(distant=300, neighbors=100)
+    before = measure(Scripted(probes))
+    after = measure(Scripted(probes, lambda probe: probe.group == "distant"), "after", before.records)
+    assert by_name(after)["retain_kept"].value == pytest.approx(75.0)
 
 
 def test_quantizing_on_the_grid_of_the_base_is_reported_outside_the_verdict(measure):
