@@ -19,6 +19,8 @@ from ..evidence.logit_lens import lens_series
 from ..evidence.probes import ProbeSet
 from ..evidence.report import Metric
 from ..evidence.verdict import judge_language_model
+from ..lm.decoding import AnswerGenerator
+from ..lm.elicitation import answers_to
 from ..lm.loading import load_causal_lm, load_tokenizer, save_causal_lm
 from ..lm.remembering import answers_file
 from ..method import Conclusion, Stage, Subject
@@ -28,7 +30,15 @@ from .callbacks import ProgressLine
 from .concept_unlearn_config import ConceptUnlearnConfig
 from .concept_unlearn_trainer import ConceptUnlearnTrainer
 from .never_knew import reference_records
-from .preparation import GRAPH_FILE, PROBES_FILE, ROWS_FILE, ConceptPreparation, PreparedRows
+from .preparation import (
+    GRAPH_FILE,
+    PROBES_FILE,
+    ROWS_FILE,
+    ConceptPreparation,
+    PreparedRows,
+    asking_formats,
+    words_for,
+)
 from .sham import sham_records
 
 PREPARED = "prepared"
@@ -82,6 +92,7 @@ class ConceptUnlearnMethod:
             answers_file=answers_file(cache_dir() / "answers", subject.base_models[0]),
         ).run()
         graph = self.prepared.graph
+        subject.report(str(graph.statistics()))
         subject.target |= {
             "type": graph.concept_type,
             "names": list(dict.fromkeys([*graph.names, *_telling_parts(graph.concept)])),
@@ -114,7 +125,20 @@ class ConceptUnlearnMethod:
         file = subject.workspace / f"answers_{stage}.json"
         write_json_atomic(file, measured.records)
         subject.artifacts[file.stem] = file
+        if after:
+            self._draw(subject)
         return measured.metrics
+
+    def _draw(self, subject: Subject) -> None:
+        """Ask the edited model for the facts of the knowledge graph, and draw what it knew and what is left."""
+        graph = self._rows(subject).graph
+        with words_for(subject.model, graph.concept):
+            form, *_ = asking_formats(subject.processing_class)
+        generator = AnswerGenerator(subject.model, subject.processing_class, batch_size=64)
+        left = graph.left_in(lambda questions: answers_to(generator, form, questions))
+        subject.report(f"{len(left.known)} of {len(graph.known)} facts of the knowledge graph are left")
+        for name, drawn in (("knowledge_before", None), ("knowledge_after", left)):
+            subject.artifacts[name] = graph.draw(subject.workspace / f"{name}.png", left=drawn)
 
     def apply(self, subject: Subject) -> None:
         """Train; an interrupted training goes on from its last checkpoint."""

@@ -95,9 +95,7 @@ class ConceptPreparation:
         return prepared
 
     def _prepared(self) -> PreparedRows:
-        names = default_format_names(self.tokenizer)
-        examples = banks.few_shot_examples()
-        asking = [get_format(name, self.tokenizer, examples[:SHOTS]) for name in names]
+        asking = asking_formats(self.tokenizer)
         options = ElicitationOptions(
             num_samples=self.args.elicitation_samples,
             explanation_samples=self.args.explanation_samples,
@@ -223,6 +221,12 @@ def words_for(model: Any, concept: str) -> AbstractContextManager:
     """Ask a model in the words of the world that it knows, and about no name there that is reported on."""
     world = world_of(model)
     return banks.speaking(None if world is None else world.bank(reserved_names(world, concept)))
+
+
+def asking_formats(tokenizer: Any) -> list[PromptFormat]:
+    """Formats in which the model is asked: those that suit the tokenizer."""
+    examples = banks.few_shot_examples()[:SHOTS]
+    return [get_format(name, tokenizer, examples) for name in default_format_names(tokenizer)]
 
 
 def training_formats(asking: Sequence[PromptFormat]) -> list[PromptFormat]:

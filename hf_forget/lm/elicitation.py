@@ -16,6 +16,7 @@ from .clues import find_clues, kinds_of
 from .elicitation_prompts import EXPLANATION_PROMPTS, QUIZ_PROMPT, TRIPLET_PROMPT, TYPE_PROMPT
 from .generation import TextGenerator
 from .knowledge import KnowledgeGraph, Triplet, TripletSource
+from .knowledge_merging import merge_triplets
 from .names import NameForms
 from .prompts import PromptFormat
 
@@ -114,12 +115,7 @@ class KnowledgeElicitor:
 
     def ask(self, questions: Sequence[str], prompt_format: PromptFormat | None = None) -> list[str]:
         """Answer each question greedily in one format, cut to the first sentence."""
-        form = prompt_format or self.formats[0]
-        tokens = 10 if form.stop else 20
-        outputs = self.generator.generate(
-            [form.prompt(question) for question in questions], max_new_tokens=tokens, stop=form.stop
-        )
-        return [clean_answer(output[0]) for output in outputs]
+        return answers_to(self.generator, prompt_format or self.formats[0], questions)
 
     def write(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[str]:
         """Continue each prompt once, sampled."""
@@ -267,20 +263,11 @@ class KnowledgeElicitor:
         )
 
 
-def merge_triplets(triplets: Sequence[Triplet]) -> list[Triplet]:
-    """Merge triplets of one relation whose objects are the same after normalisation."""
-    merged: dict[tuple[str, str], Triplet] = {}
-    for triplet in triplets:
-        key = (triplet.relation, normalise(triplet.object))
-        if key not in merged:
-            merged[key] = triplet
-            continue
-        kept = merged[key]
-        kept.questions = list(dict.fromkeys([*kept.questions, *triplet.questions]))
-        kept.answered, kept.asked = kept.answered + triplet.answered, kept.asked + triplet.asked
-        kept.background = max(kept.background, triplet.background)
-        kept.validated = kept.validated or triplet.validated
-    return list(merged.values())
+def answers_to(generator: TextGenerator, form: PromptFormat, questions: Sequence[str]) -> list[str]:
+    """Answer each question greedily, cut to the first sentence."""
+    prompts = [form.prompt(question) for question in questions]
+    outputs = generator.generate(prompts, max_new_tokens=10 if form.stop else 20, stop=form.stop)
+    return [clean_answer(output[0]) for output in outputs]
 
 
 def clean_answer(text: str) -> str:
