@@ -20,12 +20,13 @@ _EPILOG = """Any other --key value overrides that key of the recipe; a key alone
 Exit codes: 0 done, whatever the verdict; 2 the input is wrong; 3 not the required verdict; 130, 143 interrupted and
 resumable; 1 anything else."""
 
-_SWEEP_EPILOG = """The spec, in YAML; settings, targets, seeds, common and keep_weights may be left out:
+_SWEEP_EPILOG = """The spec, in YAML; all but recipe and output_dir may be left out:
   recipe: concept_unlearn/smollm2      a path or the name of a shipped recipe
   output_dir: outputs/objectives       where all results go
   settings:                            rows of the table, with the keys that they override
     npo: {objective: npo, learning_rate: 3e-4}
     simnpo: {objective: simnpo}
+  grid: {learning_rate: [1e-4, 3e-4]}  varied in settings that do not give it themselves
   targets: [Isaac Newton]              values of concept, or name: {key: value}
   seeds: [0, 1, 2]                     values of seed, or name: {key: value}
   common: {max_steps: 40}              overrides for every run
@@ -91,7 +92,7 @@ def build_parser(handlers: Mapping[str, Handler]) -> tuple[argparse.ArgumentPars
     sweep = command(
         "sweep", "run settings x targets x seeds of a spec and compare them; resumable", epilog=_SWEEP_EPILOG
     )
-    sweep.add_argument("spec", metavar="SPEC", help="YAML file that says which runs")
+    sweep.add_argument("spec", metavar="SPEC", help="YAML file that says which runs, or the name of a shipped one")
     sweep.add_argument("--only", metavar="SETTING", nargs="+", default=[], help="these settings only")
     sweep.add_argument("--dry_run", action="store_true", help="list and check the runs, train nothing")
     compare = command("compare", "put the reports of runs and sweeps side by side")

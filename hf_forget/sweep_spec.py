@@ -9,7 +9,7 @@ from typing import Any
 
 from .errors import InputError, suggestion
 from .recipe import ALIASES, ONLY_ON_COMMAND_LINE
-from .recipe_files import find_recipe, read_recipe_text
+from .recipe_files import find_recipe, read_recipe_text, recipes_folder
 from .recipe_types import shown
 from .recipe_yaml import Entry, plain_value, read_nested_yaml
 
@@ -79,7 +79,7 @@ def read_spec(path: str | Path, overrides: Mapping[str, Any] | None = None) -> S
     """Read the spec of a sweep.
 
     Args:
-        path: Its file.
+        path: Its file, or the name of a shipped one.
         overrides: Values by key that replace those of every run; `output_dir` replaces the spec's.
 
     Returns:
@@ -89,6 +89,9 @@ def read_spec(path: str | Path, overrides: Mapping[str, Any] | None = None) -> S
         InputError: If there is no such file, or it is not YAML.
     """
     file = Path(path).expanduser()
+    shipped = recipes_folder() / "sweeps" / f"{Path(path).name}.yaml"
+    if not file.is_file() and str(path) == Path(path).name and shipped.is_file():
+        file = shipped
     if not file.is_file():
         near = suggestion(file.name, (other.name for other in file.parent.glob("*.yaml")))
         raise InputError(f"no sweep spec at '{path}'; give a YAML file with the keys {', '.join(KEYS)}.{near}")
