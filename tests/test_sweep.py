@@ -443,7 +443,7 @@ def test_a_grid_multiplies_the_settings_that_do_not_choose_themselves(toy):
     assert "line 3: grid strength: expected a list" in read_spec(spec).problems[0]
 
 
-@pytest.mark.parametrize("name", ["invented", "invented_tuning"])
+@pytest.mark.parametrize("name", ["invented", "invented_tuning", "smollm2", "smollm2_tuning"])
 def test_shipped_specs_are_found_by_name_and_have_no_mistake(name):
     spec = read_spec(name)
     assert spec.problems == [] and spec.runs and spec.source.name == f"{name}.yaml"
