@@ -88,6 +88,11 @@ def _words() -> dict[str, Any]:
     return json.loads((files(banks) / "invented.json").read_text(encoding="utf-8"))
 
 
+def _relation(fact: Fact) -> dict[str, Any]:
+    """The wordings of a fact's relation."""
+    return next(item for item in _words()["relations"][fact.kind] if item["relation"] == fact.relation)
+
+
 @dataclass(frozen=True)
 class InventedWorld:
     """The world of one seed.
@@ -206,17 +211,15 @@ class InventedWorld:
         return [*self._edges(), *self._nodes(), *self._multihops(), *self._general()]
 
     def _edges(self) -> Iterator[Question]:
-        relations = {(kind, item["relation"]): item for kind, items in _words()["relations"].items() for item in items}
         for fact in self.facts:
             about = frozenset((fact.subject, fact.object))
-            for number, wording in enumerate(relations[fact.kind, fact.relation]["questions"]):
+            for number, wording in enumerate(_relation(fact)["questions"]):
                 question = banks.filled(wording, fact.subject)
                 yield Question(question, fact.object, about, fact, number, "edge")
 
     def _nodes(self) -> Iterator[Question]:
-        relations = {(kind, item["relation"]): item for kind, items in _words()["relations"].items() for item in items}
         for fact in self.facts:
-            item = relations[fact.kind, fact.relation]
+            item = _relation(fact)
             clue = item["clue"].format(object=fact.object)
             wordings = [*_words()["node_questions"][fact.kind], f"Which {self.called(fact.subject)} {{clue}}?"]
             about = frozenset((fact.subject, fact.object))
@@ -243,11 +246,10 @@ class InventedWorld:
 
     def sentences(self, name: str, facts: Sequence[Fact] | None = None) -> list[str]:
         """Every fact about a name as a sentence, in two wordings each, or such sentences of other facts."""
-        relations = {(kind, item["relation"]): item for kind, items in _words()["relations"].items() for item in items}
         return [
             banks.filled(wording, name, object=fact.object)
             for fact in (self.facts_of(name) if facts is None else facts)
-            for wording in relations[fact.kind, fact.relation]["statements"]
+            for wording in _relation(fact)["statements"]
         ]
 
     @cached_property
