@@ -312,11 +312,11 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         """The objective on the rows of `part`, each with the refusal beside it where the objective compares them."""
         if self.objective.refusal != "beside":
             return self.objective.loss(part, self.beta)
-        place_of = {row: place for place, row in enumerate(row_index.tolist())}
+        # Refusals stand in the order of their rows, of which one may stand in a batch twice.
+        refused = [place for place, row in enumerate(row_index.tolist()) if row in dataset.refusal_of]
+        refusals = [place for place, kind in enumerate(kinds) if kind == "refusal"]
         partner = torch.arange(len(kinds), device=row_index.device)
-        for row, place in place_of.items():
-            if row in dataset.refusal_of:
-                partner[place_of[dataset.refusal_of[row]]] = place
+        partner[refusals] = torch.tensor(refused, device=row_index.device)
         chosen = torch.tensor([kind == "refusal" for kind in kinds], device=row_index.device)[tokens.rows]
         refusal = self._original.beside(dataset, tokens.where(chosen), row_index, chosen)
         return self.objective.loss(part, self.beta, refusal=dataclasses.replace(refusal, rows=partner[refusal.rows]))

@@ -76,12 +76,12 @@ OBJECTIVES = [
 ]
 
 
-def trainer_for(folder, tmp_path, *, peft_config=None, **changes):
+def trainer_for(folder, tmp_path, *, forget=FORGET, peft_config=None, **changes):
     model, tokenizer = loaded(folder)
     return ConceptUnlearnTrainer(
         model,
         config(tmp_path, **changes),
-        train_dataset=FORGET,
+        train_dataset=forget,
         retain_dataset=RETAIN,
         eval_dataset=FORGET,
         processing_class=tokenizer,
@@ -143,7 +143,8 @@ def test_dpo_pairs_each_row_with_its_own_refusal(tiny_llama, tmp_path):
         with torch.no_grad():
             return trainer.compute_loss(trainer.model, inputs, return_outputs=True)[1]["row_losses"][: len(rows)]
 
-    together, alone = loss_of([2, 0, 1]), torch.cat([loss_of([row]) for row in (2, 0, 1)])
+    order = (2, 0, 1, 0)
+    together, alone = loss_of(order), torch.cat([loss_of([row]) for row in order])
     assert torch.allclose(together, alone, atol=1e-4)
     # An independent double loop over the two completions of one row.
     ratios = []
@@ -227,12 +228,15 @@ def test_retain_term_holds_the_retain_rows(tiny_llama, tmp_path):
     assert figures[5.0] < figures[0.0]
 
 
-def test_accumulating_small_batches_equals_one_large_batch(tiny_llama, tmp_path):
+@pytest.mark.parametrize("objective", ["unlikelihood", "npo", "dpo_idk"])
+def test_accumulating_four_small_batches_equals_one_large_batch(objective, tiny_llama, tmp_path):
     gradients = []
-    for size, steps in ((3, 1), (1, 3)):
+    for size, steps in ((4, 1), (1, 4)):
         trainer = trainer_for(
             tiny_llama,
             tmp_path,
+            forget=[*FORGET, {"text": "Two men walked on the moon.", "kind": "edge"}],
+            objective=objective,
             max_steps=1,
             per_device_train_batch_size=size,
             gradient_accumulation_steps=steps,
@@ -243,7 +247,9 @@ def test_accumulating_small_batches_equals_one_large_batch(tiny_llama, tmp_path)
         start = {name: value.clone() for name, value in trainer.model.state_dict().items()}
         trainer.train()
         gradients.append({name: value - start[name] for name, value in trainer.model.state_dict().items()})
-    assert max((gradients[0][name] - gradients[1][name]).abs().max() for name in gradients[0]) < 1e-5
+    largest = max(gradient.abs().max() for gradient in gradients[0].values())
+    difference = max((gradients[0][name] - gradients[1][name]).abs().max() for name in gradients[0])
+    assert largest > 0 and difference < 1e-5 * max(1.0, largest)
 
 
 def test_adapter_trains_and_leaves_the_base_alone(tiny_llama, tmp_path):

@@ -32,6 +32,16 @@ def test_collator_puts_forget_rows_first_and_masks_padding(tokenizer):
     assert batch["input_ids"].min() >= 0
 
 
+def test_batches_are_padded_alike_whatever_side_the_tokenizer_pads(tokenizer):
+    rows = [Row("The dog", " sat"), Row("The quick brown fox jumps over the lazy", " dog")]
+    batches = []
+    for side in ("left", "right"):
+        tokenizer.padding_side = side
+        dataset = RowDataset(rows, [], tokenizer)
+        batches.append(RowCollator(0)([dataset[0], dataset[1]]))
+    assert all(batches[0][key].tolist() == batches[1][key].tolist() for key in batches[0])
+
+
 def test_sampler_keeps_the_proportion_of_kinds_in_every_window():
     kinds = ["edge"] * 30 + ["node"] * 3
     sampler = PairSampler(kinds, 10, 1.5, shares={"edge": 3, "node": 1}, seed=1)
