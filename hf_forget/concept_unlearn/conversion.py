@@ -10,7 +10,7 @@ from random import Random
 from ..data import banks
 from ..evidence.matching import mentions
 from ..lm.knowledge import Clue, KnowledgeGraph, Triplet
-from ..lm.names import first_word
+from ..lm.names import article_of, first_word
 from ..lm.prompts import PromptFormat
 from ..lm.rows import Row
 from .held_out import HeldOut
@@ -133,7 +133,8 @@ def node_rows(graph: KnowledgeGraph, wheel: FormatWheel, held_out: HeldOut) -> l
     """
     rows: list[Row] = []
     asked: list[Clue] = []
-    words = list(dict.fromkeys(first_word(name) for name in graph.names[:2]))
+    names = {first_word(name): article_of(name) for name in graph.names[:2]}
+    words = list(names)
     for clue in graph.clues:
         if clue.answers and not held_out.drops_node(clue.relation, clue.question):
             said = [(form, clue.answers[form.name]) for form in wheel.formats if form.name in clue.answers]
@@ -141,9 +142,10 @@ def node_rows(graph: KnowledgeGraph, wheel: FormatWheel, held_out: HeldOut) -> l
             # Once one name is less likely another one is said, or in another sentence.
             spoken = {row.completion.strip() for row in own}
             others = [word for word in words if word not in spoken]
-            own += [wheel.opened(clue.question, "", word, relation=clue.relation) for word in others]
-            opening = NAME_OPENINGS[len(asked) % len(NAME_OPENINGS)]
-            own.append(wheel.opened(clue.question, opening, words[len(asked) % len(words)], relation=clue.relation))
+            own += [wheel.opened(clue.question, names[word], word, relation=clue.relation) for word in others]
+            word = words[len(asked) % len(words)]
+            opening = f"{NAME_OPENINGS[len(asked) % len(NAME_OPENINGS)]} {names[word]}".rstrip()
+            own.append(wheel.opened(clue.question, opening, word, relation=clue.relation))
             asked.append(clue)
             rows += own
     return rows[:MAX_NODE_ROWS]
@@ -153,9 +155,8 @@ def _name_row(form: PromptFormat, clue: Clue, said: str, names: Sequence[str]) -
     """A row whose loss lies where the model's own answer begins a name."""
     found = [(match.start(), name) for name in names if (match := re.search(rf"\b{re.escape(name)}\b", said))]
     start, name = min(found, default=(0, names[0]))
-    return Row(
-        *form.begun(clue.question, said[:start].rstrip(), first_word(name)), "node", clue.question, clue.relation
-    )
+    opening = f"{said[:start]}{article_of(name)}".rstrip()
+    return Row(*form.begun(clue.question, opening, first_word(name)), "node", clue.question, clue.relation)
 
 
 def explanation_rows(graph: KnowledgeGraph, held_out: HeldOut) -> list[Row]:

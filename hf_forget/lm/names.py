@@ -19,6 +19,11 @@ def first_word(name: str) -> str:
     return words[1] if len(words) > 1 and words[0].lower() in ARTICLES else words[0]
 
 
+def article_of(name: str) -> str:
+    """The article that a name begins with, as it is written there; empty for most names."""
+    return name[: name.index(first_word(name))].rstrip()
+
+
 class NameForms:
     """Judges names by the model's probabilities; every name is scored once.
 

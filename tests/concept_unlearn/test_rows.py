@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from hf_forget.concept_unlearn.conversion import forget_rows
+from hf_forget.concept_unlearn.conversion import FormatWheel, forget_rows, node_rows
 from hf_forget.concept_unlearn.held_out import HeldOut, as_trained, split_relations
 from hf_forget.concept_unlearn.preparation import concept_aliases, elicited_probes, split_validation
 from hf_forget.errors import InputError
@@ -145,6 +145,16 @@ def test_near_duplicates_are_merged():
     again = Triplet("c", "field", "the physics", ["b?"], answered=2, asked=2)
     merged = merge_triplets([first, again])
     assert len(merged) == 1 and merged[0].answered == 3 and merged[0].questions == ["a?", "b?"]
+
+
+def test_the_loss_lies_on_the_first_word_after_the_article_of_a_name():
+    clue = Clue("Which poem tells of Troy?", "theme", 1, 1, {"plain": "The Odyssey"})
+    graph = KnowledgeGraph("The Odyssey", [], "work", clues=[clue])
+    rows = node_rows(graph, FormatWheel([plain_format()]), HeldOut())
+    assert {(row.prompt.partition("\nAnswer:")[2], row.completion) for row in rows} == {
+        (" The", " Odyssey"),
+        (" It is The", " Odyssey"),
+    }
 
 
 def test_first_word_skips_articles():
