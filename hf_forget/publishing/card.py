@@ -28,7 +28,7 @@ _TASKS = {
     "image_classification": ("image-classification", "transformers", "AutoModelForImageClassification"),
     "diffusion": ("unconditional-image-generation", "diffusers", "DiffusionPipeline"),
 }
-_ORIGINS = {"hub": "the Hub", "recipe": "training by the recipe"}
+_ORIGINS = {"hub": "the Hub", "invented": "an invented world", "recipe": "training by the recipe"}
 _QUESTIONS = {
     "Is it gone?": ("forget", "representation", "membership"),
     "Is the rest intact?": ("retain", "quality", "robustness"),
