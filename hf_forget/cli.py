@@ -205,7 +205,7 @@ def _sweep(args: argparse.Namespace) -> int:
 def _compare(args: argparse.Namespace) -> int:
     from .compare import compare
 
-    comparison = compare(args.folders, metrics=args.metrics, by=args.by)
+    comparison = compare(args.folders, metrics=args.metrics, by=args.by, against=args.against)
     if args.output_dir is not None:
         try:
             comparison.save(args.output_dir)

@@ -99,6 +99,7 @@ def build_parser(handlers: Mapping[str, Handler]) -> tuple[argparse.ArgumentPars
     compare.add_argument("folders", metavar="DIR", nargs="+", help="output folder of run, or results folder of sweep")
     compare.add_argument("--metrics", metavar="M", nargs="+", help="names of metrics, apply_seconds, peak_memory_mb")
     compare.add_argument("--by", metavar="WHAT", default="setting", help="a row for each setting, or for each dir")
+    compare.add_argument("--against", metavar="ROW", help="give each row's differences from this one, too, over pairs")
     compare.add_argument("--output_dir", metavar="D", help="where table.md, table.json and the plot go")
     command("recipes", "list the shipped recipes")
     command("methods", "list the methods")

@@ -38,6 +38,8 @@ _RUNS_FILE, _PRIVATE = "runs.json", "private"
 class _Run:
     label: str
     report: ForgetReport
+    # Which target and seed of a sweep it is; runs of other settings in the same place are its counterparts.
+    place: str = ""
 
     def values(self, metric: str) -> tuple[float | None, float | None, float | None]:
         """Return before, after and reference."""
@@ -52,7 +54,11 @@ class _Run:
 
 
 def compare(
-    folders: Sequence[str | Path], *, metrics: Sequence[str] | None = None, by: Literal["setting", "dir"] = "setting"
+    folders: Sequence[str | Path],
+    *,
+    metrics: Sequence[str] | None = None,
+    by: Literal["setting", "dir"] = "setting",
+    against: str | None = None,
 ) -> Comparison:
     """Put the reports of several runs side by side.
 
@@ -61,12 +67,14 @@ def compare(
         metrics: Names of metrics, `apply_seconds` and `peak_memory_mb`; if none are given, those of
             `DEFAULT_METRICS` that any run has.
         by: `setting` gives a row to each setting of a sweep and to each other run, `dir` a row to each run.
+        against: Name of a row; the others' differences from it are given, too, paired by target and seed.
 
     Returns:
         The table. Neither it nor the plot names a target.
 
     Raises:
-        InputError: If a folder holds neither a report nor a sweep, or no report has a metric of that name.
+        InputError: If a folder holds neither a report nor a sweep, no report has a metric of that name, or no row is
+            called `against`.
 
     Example:
         >>> comparison = compare(["outputs/objectives"])
@@ -86,7 +94,36 @@ def compare(
         name = _unique(redact_text(label, names, placeholder), [group.name for group in groups])
         groups.append(_group(name, members, chosen))
     warnings = [redact_text(warning, names, placeholder) for warning in warnings]
-    return Comparison(by, chosen, groups, [*warnings, *_base_warnings(groups), *_count_warnings(chosen, runs)])
+    warnings += [*_base_warnings(groups), *_count_warnings(chosen, runs)]
+    if against is None:
+        return Comparison(by, chosen, groups, warnings)
+    if against not in grouped:
+        raise InputError(
+            f"no row is called '{against}'; there are: {', '.join(grouped)}.{suggestion(against, grouped)}"
+        )
+    differences = {
+        group.name: _differences(members, grouped[against], chosen)
+        for group, (label, members) in zip(groups, grouped.items(), strict=True)
+        if label != against
+    }
+    return Comparison(by, chosen, groups, warnings, redact_text(against, names, placeholder), differences)
+
+
+def _differences(runs: Sequence[_Run], others: Sequence[_Run], metrics: Sequence[str]) -> dict[str, Figure]:
+    """Return the mean difference of each metric after, over the places in which both have been run."""
+    counterpart = {run.place: run for run in others}
+    found = {}
+    for metric in metrics:
+        pairs = [
+            (run.values(metric)[1], counterpart[run.place].values(metric)[1])
+            for run in runs
+            if run.place in counterpart
+        ]
+        changes = [one - other for one, other in pairs if one is not None and other is not None]
+        found[metric] = (
+            Figure(len(changes), statistics.mean(changes), ci95=t_interval(changes)) if changes else Figure(0)
+        )
+    return found
 
 
 def _grouped(folders: Sequence[Path], by: str) -> tuple[dict[str, list[_Run]], list[str]]:
@@ -109,7 +146,8 @@ def _grouped(folders: Sequence[Path], by: str) -> tuple[dict[str, list[_Run]], l
         for row in found:
             label = prefix + (row["setting"] if by == "setting" else row["folder"])
             if row["status"] == "done":
-                grouped.setdefault(label, []).append(_Run(label, _report(folder / row["folder"])))
+                place = row["folder"].rpartition("/")[2]
+                grouped.setdefault(label, []).append(_Run(label, _report(folder / row["folder"]), place))
             else:
                 missing[label, "failed" if row["status"] == "failed" else "not done"] += 1
         warnings += [f"{label}: {count_of_runs(number)} {status}" for (label, status), number in missing.items()]

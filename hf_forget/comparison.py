@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +72,16 @@ class Comparison:
         metrics: The columns.
         groups: The rows.
         warnings: What limits the comparison, in sentences.
+        against: The row that the others are compared with, if any.
+        differences: For each other row the mean difference of each metric from that row, over pairs of runs.
     """
 
     by: str
     metrics: list[str]
     groups: list[Group]
     warnings: list[str]
+    against: str | None = None
+    differences: dict[str, dict[str, Figure]] = field(default_factory=dict)
 
     def to_markdown(self) -> str:
         """Return the table, what its figures mean, and the warnings."""
@@ -93,7 +97,30 @@ class Comparison:
             f"Means over the runs: before → after. In brackets the {_INTERVAL}; else none. {_NONE}: not measured. "
             "Differences are in points.",
         ]
+        lines += self._difference_lines()
         return "\n".join([*lines, *(f"\nWarning: {warning}" for warning in self.warnings)]) + "\n"
+
+    def _difference_lines(self) -> list[str]:
+        if self.against is None:
+            return []
+        return [
+            "",
+            _line([f"minus {self.against}", "pairs", *self.metrics]),
+            _line(["---"] * (2 + len(self.metrics))),
+            *(
+                _line(
+                    [
+                        name,
+                        str(max(figure.runs for figure in figures.values())),
+                        *map(_difference_cell, figures.values()),
+                    ]
+                )
+                for name, figures in self.differences.items()
+            ),
+            "",
+            f"Differences of the figures after from those of {self.against}, paired by target and seed, with their "
+            "95 % t-intervals; what is smaller than half an interval could not have been detected.",
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the table in the types of JSON, missing figures as `None`."""
@@ -110,6 +137,11 @@ class Comparison:
                 }
                 for group in self.groups
             ],
+            "against": self.against,
+            "differences": {
+                name: {metric: _figure_data(figure) for metric, figure in figures.items()}
+                for name, figures in self.differences.items()
+            },
             "warnings": self.warnings,
         }
 
@@ -219,6 +251,13 @@ def _cell(group: Group, metric: str) -> str:
     if figure.reference is not None:
         text += f" (never knew: {_number(figure.reference)})"
     return text if figure.runs == group.runs else f"{text} ({count_of_runs(figure.runs)})"
+
+
+def _difference_cell(figure: Figure) -> str:
+    if figure.after is None:
+        return _NONE
+    text = f"{'+' if figure.after > 0 else ''}{_number(figure.after)}"
+    return text if figure.ci95 is None else f"{text} [{_number(figure.ci95[0])}, {_number(figure.ci95[1])}]"
 
 
 def _number(value: float) -> str:

@@ -246,3 +246,24 @@ def test_errors_name_what_was_expected(swept, tmp_path):
     (swept / "runs.json").write_text("[1]")
     with pytest.raises(InputError, match="is not the list of runs"):
         compare([swept])
+
+
+def test_differences_are_paired_by_target_and_seed(tmp_path):
+    sweep = make_sweep(
+        tmp_path / "results",
+        {
+            **{f"base/target-{n}": {"left": left} for n, left in ((1, 0.1), (2, 0.3), (3, 0.2), (4, 0.5))},
+            **{f"new/target-{n}": {"left": left} for n, left in ((3, 0.1), (2, 0.1), (1, 0.1))},
+        },
+    )
+    found = compare([sweep], metrics=["edge_accuracy"], against="base")
+    difference = found.differences["new"]["edge_accuracy"]
+    # The fourth has no counterpart, and the order does not matter.
+    assert difference.runs == 3 and difference.after == pytest.approx((0 - 0.2 - 0.1) / 3)
+    assert difference.ci95 == pytest.approx(t_interval([0.0, -0.2, -0.1]))
+    assert "base" not in found.differences
+    table = found.to_markdown()
+    assert "| minus base | pairs | edge_accuracy |" in table and "| new | 3 | -0.1 [" in table
+    assert found.to_dict()["differences"]["new"]["edge_accuracy"]["runs"] == 3
+    with pytest.raises(InputError, match="no row is called 'bass'.*Did you mean 'base'"):
+        compare([sweep], against="bass")
