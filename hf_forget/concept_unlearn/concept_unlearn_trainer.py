@@ -54,7 +54,7 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         train_dataset: The forget set: rows with `prompt` and `completion`, `question` and `answer`, `messages`, or
             `text`, as [`~hf_forget.lm.user_rows.rows_from`] reads them, and optionally `kind` (`edge`, `node` or
             `explanation`). A stream is read to its end. Not needed where `concept` is given.
-        eval_dataset: Forget rows for `evaluate()`, in the same form.
+        eval_dataset: Rows for `evaluate()`, in the same form: to forget, or of kind `retain`.
         processing_class: The tokenizer; needed unless `model` is a string.
         peft_config: A `peft.PeftConfig` to train an adapter instead of all weights.
         retain_dataset: Rows to keep, in the same form; of a stream, such as a `datasets.IterableDataset`, the first
@@ -128,9 +128,9 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         forget = [row for row in forget if _weight(args, row.kind)]
         if not forget:
             raise InputError("no row to forget is left: every kind of row that there is has a weight of 0")
-        retain = [row for row in retain if row.kind != "context"] if self.objective.uses_retain else []
+        retain = [row for row in retain if row.kind != "context"]
         kept = retain[-RETAIN_EVAL_ROWS:] if len(retain) >= 2 * RETAIN_EVAL_ROWS else []
-        retain = retain[: len(retain) - len(kept)]
+        retain = retain[: len(retain) - len(kept)] if self.objective.uses_retain else []
         layers = self._trained_and_watched(model, args)
         args = copy.copy(args)
         args.remove_unused_columns = False
@@ -141,7 +141,7 @@ class ConceptUnlearnTrainer(ForgetTrainer):
             train_dataset=RowDataset(
                 forget, retain, tokenizer, max_length=args.row_length, refusal=self.objective.refusal
             ),
-            eval_dataset=RowDataset(validation, kept, tokenizer, max_length=args.row_length) if validation else None,
+            eval_dataset=_scored(validation, kept, tokenizer, args) if validation else None,
             processing_class=tokenizer,
             compute_metrics=compute_metrics,
             callbacks=[*(callbacks or []), StopWhenForgotten()],
@@ -151,6 +151,8 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         )
         # For each layer of the closed-form edit, how far the name's states still are from the invented name's.
         self.edit_distances: dict[int, float] = {}
+        # Whether the original model can still be heard: always under an adapter, otherwise until training begins.
+        self._untouched = True
         self._layers = layers
         self._original = OriginalModel(self._heard, layers, standardise=not self.objective.on_states)
         # Where hidden states are led to, for an objective on them.
@@ -179,6 +181,7 @@ class ConceptUnlearnTrainer(ForgetTrainer):
             self._hear_original(self.eval_dataset)
         if self.objective.on_states:
             self._target = self._steering_target()
+        self._untouched = isinstance(self.model, PeftModel)
         if not resume_from_checkpoint:
             self._edit_name()
         return super().train(resume_from_checkpoint, **kwargs)
@@ -239,14 +242,16 @@ class ConceptUnlearnTrainer(ForgetTrainer):
 
         Returns:
             `forget_probability` (geometric mean per token, averaged over rows), `forget_rate` (rows whose every token
-            is still the most likely one), `retain_kl` (divergence from the original model on retain rows that are not
-            trained), and `score`, the forget probability plus what `retain_kl` exceeds its band by: the checkpoint
-            with the lowest score is the best one.
+            is still the most likely one), the same of retain rows that are not trained (`retain_probability`,
+            `retain_rate`) with their divergence from the original model (`retain_kl`), and `score`, the forget
+            probability plus what `retain_kl` exceeds its band by: the checkpoint with the lowest score is the best one.
+            Retain figures are missing where there are no such rows, and `retain_kl` also for rows that are new to a
+            model whose own weights have been trained: the original cannot be asked any more.
         """
         dataset = self.eval_dataset
         if eval_dataset is not None:
             rows = rows_from(eval_dataset, kind="edge", argument="eval_dataset", tokenizer=self.processing_class)
-            dataset = RowDataset(rows, [], self.processing_class, max_length=self.args.row_length)
+            dataset = _scored(rows, [], self.processing_class, self.args)
         if dataset is None:
             raise InputError("evaluate() needs an eval_dataset; pass one here or to the trainer")
         figures = self._figures(dataset)
@@ -256,28 +261,24 @@ class ConceptUnlearnTrainer(ForgetTrainer):
         return metrics
 
     def _figures(self, dataset: RowDataset) -> dict[str, float]:
-        self._hear_original(dataset)
-        probabilities, exact, divergences = [], [], []
+        if self._untouched:
+            self._hear_original(dataset)
+        found: dict[str, list[float]] = {}
         for part, (tokens, _, _) in self._heard(self.model, dataset, dataset.examples):
-            everywhere = torch.ones_like(tokens.labels, dtype=torch.bool)
-            tokens = self._original.beside(dataset, tokens, torch.tensor(part), everywhere)
             means = tokens.row_means(tokens.log_probs()).exp()
             hits = tokens.row_means((tokens.logits.argmax(-1) == tokens.labels).float())
-            kept = kl_to_reference_loss(tokens)
             for place, row in enumerate(part):
-                if row < dataset.num_forget:
-                    probabilities.append(means[place].item())
-                    exact.append(float(hits[place].item() == 1.0))
-                else:
-                    divergences.append(kept[place].item())
-        retain_kl = sum(divergences) / len(divergences) if divergences else 0.0
-        probability = sum(probabilities) / len(probabilities)
-        return {
-            "forget_probability": probability,
-            "forget_rate": sum(exact) / len(exact),
-            "retain_kl": retain_kl,
-            "score": probability + max(0.0, retain_kl - self.args.max_retain_kl),
-        }
+                kind = "forget" if row < dataset.num_forget else "retain"
+                found.setdefault(f"{kind}_probability", []).append(means[place].item())
+                found.setdefault(f"{kind}_rate", []).append(float(hits[place].item() == 1.0))
+            if self._original.has_heard(dataset) and len(dataset.rows) > dataset.num_forget:
+                everywhere = torch.ones_like(tokens.labels, dtype=torch.bool)
+                tokens = self._original.beside(dataset, tokens, torch.tensor(part), everywhere)
+                kept = [place for place, row in enumerate(part) if row >= dataset.num_forget]
+                found.setdefault("retain_kl", []).extend(kl_to_reference_loss(tokens)[kept].tolist())
+        figures = {name: sum(values) / len(values) for name, values in found.items()}
+        excess = max(0.0, figures.get("retain_kl", 0.0) - self.args.max_retain_kl)
+        return figures | {"score": figures.get("forget_probability", 0.0) + excess}
 
     def _row_losses(
         self, dataset: RowDataset, tokens: LabelledTokens, row_index: Tensor, rows: Sequence[Row]
@@ -375,6 +376,13 @@ class ConceptUnlearnTrainer(ForgetTrainer):
                 heard = labelled_forward(model, batch, self._prefixes(dataset), layers=layers)
             yield part, heard
         model.train(training)
+
+
+def _scored(rows: Sequence[Row], kept: Sequence[Row], tokenizer: Any, args: ConceptUnlearnConfig) -> RowDataset:
+    """Rows to be scored: those to forget, then those of kind `retain` and others to keep."""
+    forget = [row for row in rows if row.is_forgotten]
+    retain = [*(row for row in rows if not row.is_forgotten), *kept]
+    return RowDataset(forget, retain, tokenizer, max_length=args.row_length)
 
 
 def _weight(args: ConceptUnlearnConfig, kind: str) -> float:

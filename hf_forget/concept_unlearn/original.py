@@ -81,6 +81,10 @@ class OriginalModel:
             spread = together.std(1, keepdim=True).clamp(min=1e-6)
             self._scale = spread if self.standardise else torch.ones_like(spread)
 
+    def has_heard(self, dataset: RowDataset) -> bool:
+        """Whether what the original model makes of a dataset is known."""
+        return dataset in self._final
+
     def beside(self, dataset: RowDataset, tokens: LabelledTokens, row_index: Tensor, chosen: Tensor) -> LabelledTokens:
         """Add the original model's logits at the positions in `chosen` of the rows in `row_index`."""
         hidden = torch.cat([self._final[dataset][row] for row in row_index.tolist()])[chosen]

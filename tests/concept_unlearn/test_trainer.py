@@ -229,3 +229,19 @@ def test_rows_of_a_kind_that_only_the_user_knows_are_forgotten(tiny_llama, tmp_p
     )
     trainer.train()
     assert trainer.evaluate()["eval_forget_probability"] < 0.5
+
+
+def test_evaluation_tells_forget_from_retain_rows(tiny_llama, tmp_path):
+    trainer = trainer_for(tiny_llama, tmp_path)
+    rows = [*FORGET, *({**row, "kind": "retain"} for row in RETAIN)]
+    before = trainer.evaluate(rows)
+    assert before["eval_forget_rate"] == 1.0
+    assert before["eval_retain_rate"] > 0.5
+    trainer.train()
+    after = trainer.evaluate(rows)
+    assert after["eval_forget_probability"] < before["eval_forget_probability"]
+    assert after["eval_retain_probability"] > after["eval_forget_probability"]
+    # Rows that the original has not been asked cannot be compared with it any more.
+    assert before["eval_retain_kl"] == pytest.approx(0, abs=1e-4) and "eval_retain_kl" not in after
+    # Where there is no row to keep nothing is said of it.
+    assert not [name for name in trainer.evaluate(FORGET) if "retain" in name]

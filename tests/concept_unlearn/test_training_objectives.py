@@ -36,7 +36,6 @@ def test_training_lowers_the_probability_of_forget_rows(family, objective, tmp_p
     after = trainer.evaluate()
     assert before["eval_forget_probability"] > 0.9
     assert after["eval_forget_probability"] < 0.5
-    assert before["eval_retain_kl"] == pytest.approx(0, abs=1e-4)
 
 
 def test_every_objective_is_trained_here():
