@@ -12,8 +12,9 @@ from .decoding import AnswerGenerator
 
 
 class RememberingGenerator(AnswerGenerator):
-    """An [`AnswerGenerator`] whose greedy answers are kept in a file, for a model that is not being changed.
+    """An [`AnswerGenerator`] whose answers are kept in a file, for a model that is not being changed.
 
+    Greedy answers are kept one by one. Samples hang on all prompts of a call and on its seed, and are kept together.
     What is kept is knowledge of the model: the file belongs into the cache folder, which `hf-forget doctor --purge`
     empties.
 
@@ -27,7 +28,7 @@ class RememberingGenerator(AnswerGenerator):
     def __init__(self, model: Any, tokenizer: Any, file: Path, *, batch_size: int = 48):
         super().__init__(model, tokenizer, batch_size=batch_size)
         self.file = file
-        self.known = dict(_read(file))
+        self.known: dict[str, Any] = dict(_read(file))
 
     def generate(
         self,
@@ -41,7 +42,7 @@ class RememberingGenerator(AnswerGenerator):
         stop: str | None = "\n",
         progress: Callable[[int, int], None] | None = None,
     ) -> list[list[str]]:
-        """Continue each prompt; see [`TextGenerator.generate`]. Sampled text is never remembered."""
+        """Continue each prompt; see [`TextGenerator.generate`]."""
         options: dict[str, Any] = {
             "max_new_tokens": max_new_tokens,
             "num_samples": num_samples,
@@ -52,7 +53,11 @@ class RememberingGenerator(AnswerGenerator):
             "progress": progress,
         }
         if temperature > 0 or num_samples > 1:
-            return super().generate(prompts, **options)
+            sampling = (num_samples, temperature, top_p, seed, self.batch_size, self.model.device.type)
+            key = _key(list(prompts), max_new_tokens, stop, *sampling)
+            if key not in self.known:
+                self._keep({key: super().generate(prompts, **options)})
+            return self.known[key]
         keys = [_key(prompt, max_new_tokens, stop) for prompt in prompts]
         new = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in self.known}
         if new:
@@ -60,7 +65,7 @@ class RememberingGenerator(AnswerGenerator):
             self._keep({key: texts[0] for key, texts in zip(new, found, strict=True)})
         return [[self.known[key]] for key in keys]
 
-    def _keep(self, answers: dict[str, str]) -> None:
+    def _keep(self, answers: Mapping[str, Any]) -> None:
         self.known |= answers
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{self.file}.lock"), self.file.open("a", encoding="utf-8") as file:
@@ -78,11 +83,11 @@ def answers_file(folder: Path, base_model: Mapping[str, Any]) -> Path:
     return folder / f"{digest[:32]}.jsonl"
 
 
-def _key(prompt: str, max_new_tokens: int, stop: str | None) -> str:
-    return hashlib.sha256(json.dumps([prompt, max_new_tokens, stop]).encode()).hexdigest()[:32]
+def _key(*asked: Any) -> str:
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
 
 
-def _read(file: Path) -> list[tuple[str, str]]:
+def _read(file: Path) -> list[tuple[str, Any]]:
     """Whole lines of the file; one that a killed run left unfinished is passed over."""
     items = []
     for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():

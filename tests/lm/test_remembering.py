@@ -45,11 +45,18 @@ def test_another_length_or_stop_is_another_question(loaded, asked, tmp_path):
     assert len(asked) == 3
 
 
-def test_sampled_text_is_not_remembered(loaded, asked, tmp_path):
-    generator = RememberingGenerator(*loaded, tmp_path / "answers.jsonl")
+def test_samples_belong_to_a_whole_call_and_its_seed(loaded, asked, tmp_path):
+    file, options = tmp_path / "answers.jsonl", {"num_samples": 2, "temperature": 1.0, "seed": 3}
+    plain = AnswerGenerator(*loaded).generate(PROMPTS, **options)
+    asked.clear()
     for _ in range(2):
-        generator.generate(PROMPTS, num_samples=2, temperature=1.0)
-    assert len(asked) == 2 and not generator.file.exists()
+        assert RememberingGenerator(*loaded, file).generate(PROMPTS, **options) == plain
+    assert asked == [PROMPTS]
+    generator = RememberingGenerator(*loaded, file)
+    for other in ({"seed": 4}, {"top_p": 0.9}, {"temperature": 0.5}):
+        generator.generate(PROMPTS, **{**options, **other})
+    generator.generate(PROMPTS[:1], **options)
+    assert len(asked) == 5
 
 
 def test_a_line_that_a_killed_run_left_unfinished_is_passed_over(loaded, asked, tmp_path):
