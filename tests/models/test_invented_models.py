@@ -47,6 +47,7 @@ def test_a_name_that_is_neither_is_refused():
 
 @pytest.mark.slow
 @pytest.mark.ci
+@pytest.mark.timeout(900)
 def test_a_model_knows_the_world_that_it_has_read(small_world):
     world, folder = small_world
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
@@ -60,6 +61,7 @@ def test_a_model_knows_the_world_that_it_has_read(small_world):
 
 @pytest.mark.slow
 @pytest.mark.ci
+@pytest.mark.timeout(900)
 def test_a_name_is_forgotten_on_the_road_beside_a_model_that_never_met_it(small_world, tmp_path, monkeypatch):
     from hf_forget.run import run
 
@@ -77,7 +79,8 @@ def test_a_name_is_forgotten_on_the_road_beside_a_model_that_never_met_it(small_
     assert metrics["edge_accuracy"]["before"] > 0.8 and metrics["edge_accuracy"]["after"] <= 0.2
     assert metrics["node_accuracy"]["before"] > 0.8 and metrics["node_accuracy"]["after"] <= 0.3
     assert metrics["edge_accuracy"]["reference"] <= 0.2
-    assert metrics["membership_auc_loss"]["before"] > 0.9 > metrics["membership_auc_loss"]["after"]
+    assert metrics["membership_auc_loss"]["before"] > 0.9
+    assert metrics["membership_auc_loss"]["after"] < metrics["membership_auc_loss"]["before"]
     assert metrics["truth_ratio"]["after"] > 10 * metrics["truth_ratio"]["before"]
     assert metrics["logit_lens_rank"]["after"] > metrics["logit_lens_rank"]["before"] or (
         metrics["answer_probability"]["after"] < 0.5
