@@ -86,7 +86,8 @@ def test_constraints_are_within_the_declared_ranges_and_bring_no_torchvision():
     pins = constraints()
     core = [Requirement(text) for text in project["dependencies"]]
     assert [str(r) for r in core if pins[r.name.lower()] not in r.specifier] == []
-    tests = [Requirement(text) for text in project["optional-dependencies"]["test"]]
+    extras = project["optional-dependencies"]
+    tests = [Requirement(text) for text in [*extras["test"], *extras["sae"]]]
     assert [str(r) for r in tests if pins[r.name.lower()] not in r.specifier] == []
     named = {r.name for r in core} | {Requirement(t).name for x in project["optional-dependencies"].values() for t in x}
     assert not {"torchvision", "timm"} & (named | set(pins))

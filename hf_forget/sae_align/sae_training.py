@@ -139,27 +139,28 @@ def _check_same(partial: Path, training: SAETraining, texts: Sequence[str], laye
 
 
 def _new_sae(lens: Any, model: Any, layer: int, training: SAETraining, model_name: str) -> Any:
-    classes = {
+    sae_class: Any
+    config_class: Any
+    sae_class, config_class = {
         "topk": (lens.TopKTrainingSAE, lens.TopKTrainingSAEConfig),
         "batchtopk": (lens.BatchTopKTrainingSAE, lens.BatchTopKTrainingSAEConfig),
         "jumprelu": (lens.JumpReLUTrainingSAE, lens.JumpReLUTrainingSAEConfig),
         "standard": (lens.StandardTrainingSAE, lens.StandardTrainingSAEConfig),
-    }
-    sae_class, config_class = classes[training.architecture]
-    width = model.config.get_text_config().hidden_size
-    own = {
+    }[training.architecture]
+    sparsity: dict[str, dict[str, Any]] = {
         "topk": {"k": training.k},
         "batchtopk": {"k": training.k},
         "jumprelu": {"l0_coefficient": training.sparsity_coefficient},
         "standard": {"l1_coefficient": training.sparsity_coefficient},
-    }[training.architecture]
+    }
+    width = model.config.get_text_config().hidden_size
     config = config_class(
         d_in=width,
         d_sae=training.num_latents or 8 * width,
         device=str(model.device),
         # States are scaled to a mean length of the square root of their width; the scale is folded in at the end.
         normalize_activations="expected_average_only_in",
-        **own,
+        **sparsity[training.architecture],
     )
     config.metadata.model_name = model_name or type(model).__name__
     config.metadata.hook_name = hook_name(layer)
