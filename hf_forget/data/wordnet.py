@@ -1,6 +1,6 @@
 """WordNet: definitions as general text, and named people, places and events with what they are."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -31,13 +31,20 @@ class Synset:
         words: The words, the commonest first, with spaces.
         gloss: Definition and examples.
         type: `person`, `place`, `event` or `work`; `None` for other things and for words that are no nouns.
-        is_instance: Whether it is one named thing, not a kind of things.
+        kinds: What a named thing is an instance of, in all words for it; nothing for kinds of things.
+        part_of: What it is a part of, in all words for it.
     """
 
     words: tuple[str, ...]
     gloss: str
     type: str | None = None
-    is_instance: bool = False
+    kinds: tuple[str, ...] = ()
+    part_of: tuple[str, ...] = ()
+
+    @property
+    def is_instance(self) -> bool:
+        """Whether it is one named thing, not a kind of things."""
+        return bool(self.kinds)
 
     @property
     def definition(self) -> str:
@@ -60,19 +67,28 @@ def read_wordnet() -> tuple[Synset, ...]:
     )
 
 
-def parse_synsets(lines: list[str]) -> Iterator[Synset]:
-    """Read the lines of a WordNet data file, as in wndb(5); lines that begin with two spaces are its licence."""
-    for line in lines:
-        if line.startswith("  "):
-            continue
-        fields, _, gloss = line.partition(" | ")
-        parts = fields.split()
-        count = int(parts[3], 16)
-        # Adjectives carry their place in brackets: galore(ip).
-        words = tuple(word.partition("(")[0].replace("_", " ") for word in parts[4 : 4 + 2 * count : 2])
-        instance = "@i" in parts[4 + 2 * count :]
-        kind = _TYPES.get(int(parts[1])) if parts[2] == "n" else None
-        yield Synset(words, gloss.strip(), kind, instance)
+def parse_synsets(lines: Sequence[str]) -> Iterator[Synset]:
+    """Read the lines of one WordNet data file, as in wndb(5); lines that begin with two spaces are its licence."""
+    data = [line.partition(" | ") for line in lines if not line.startswith("  ")]
+    fields = [before.split() for before, _, _ in data]
+    words = {parts[0]: _words(parts) for parts in fields}
+    for parts, (_, _, gloss) in zip(fields, data, strict=True):
+        pointers = parts[5 + 2 * int(parts[3], 16) :]
+        targets = [
+            (symbol, words.get(offset, ())) for symbol, offset in zip(pointers[::4], pointers[1::4], strict=False)
+        ]
+        yield Synset(
+            words[parts[0]],
+            gloss.strip(),
+            _TYPES.get(int(parts[1])) if parts[2] == "n" else None,
+            tuple(word for symbol, found in targets if symbol == "@i" for word in found),
+            tuple(word for symbol, found in targets if symbol == "#p" for word in found),
+        )
+
+
+def _words(parts: Sequence[str]) -> tuple[str, ...]:
+    """The words of a synset; adjectives carry their place in brackets: galore(ip)."""
+    return tuple(word.partition("(")[0].replace("_", " ") for word in parts[4 : 4 + 2 * int(parts[3], 16) : 2])
 
 
 def definition_texts() -> list[str]:

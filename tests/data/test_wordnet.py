@@ -6,18 +6,21 @@ from hf_forget.errors import AssetError
 
 LINES = [
     "  1 This software is provided to you by ... | a licence is no synset",
-    "00001740 18 n 02 Ada_Lovelace 0 Countess_Lovelace 0 002 @i 00002000 n 0000 ~ 00000001 n 0000 | English "
+    "00001740 18 n 02 Ada_Lovelace 0 Countess_Lovelace 0 002 @i 00002000 n 0000 #p 00000002 n 0000 | English "
     'mathematician; "she wrote the first program"  ',
+    "00002000 18 n 02 computer_programmer 0 coder 0 001 @ 00000003 n 0000 | a person who writes programs  ",
     "00000001 00 a 01 galore(ip) 0 000 | existing in abundance  ",
     "00000002 15 n 0a a 0 b 0 c 0 d 0 e 0 f 0 g 0 h 0 i 0 j 0 001 @ 00000003 n 0000 | ten words  ",
 ]
 
 
 def test_synsets_are_read_with_their_type():
-    lovelace, galore, ten = parse_synsets(LINES)
+    lovelace, programmer, galore, ten = parse_synsets(LINES)
     gloss = 'English mathematician; "she wrote the first program"'
-    assert lovelace == Synset(("Ada Lovelace", "Countess Lovelace"), gloss, "person", True)
-    assert lovelace.definition == "English mathematician"
+    words = ("Ada Lovelace", "Countess Lovelace")
+    assert lovelace == Synset(words, gloss, "person", ("computer programmer", "coder"), tuple("abcdefghij"))
+    assert lovelace.definition == "English mathematician" and lovelace.is_instance
+    assert programmer.type == "person" and not programmer.is_instance
     assert galore == Synset(("galore",), "existing in abundance")
     assert ten.words == tuple("abcdefghij") and ten.type == "place" and not ten.is_instance
 
