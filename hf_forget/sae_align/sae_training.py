@@ -120,7 +120,11 @@ def train_sae(
         _check_same(partial, training, texts, layer, model_name)
         sae = _new_sae(lens, model, layer, training, model_name)
         trainer = _trainer(lens, sae, model, tokenizer, texts, layer, training, partial, report)
-        trainer.fit()
+        try:
+            trainer.fit()
+        except BaseException as error:
+            error.add_note(f"What has been learnt up to the last checkpoint is kept in '{partial}'.")
+            raise
         # Training turns gradients and the mode of the encoder over; what is saved and given back is for use.
         sae.save_inference_model(partial / "sae")
         (partial / "sae").rename(final)

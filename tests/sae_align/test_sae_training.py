@@ -91,8 +91,9 @@ def test_an_interrupted_training_goes_on(llama, tmp_path, monkeypatch):
         return step(self, batch)
 
     monkeypatch.setattr(SAETrainer, "step", dies)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as stopped:
         train_sae(*llama, TEXTS, 1, tmp_path / "sae", training=options)
+    assert "is kept in" in stopped.value.__notes__[0]
     (position,) = tmp_path.glob("sae.partial/*/position.json")
     assert json.loads(position.read_text())["batches"] > 0 and not (tmp_path / "sae").exists()
     with pytest.raises(OutputError, match="another SAE; delete it"):
