@@ -8,7 +8,7 @@ def test_default_texts_are_definitions_and_questions_about_named_things():
     texts = default_texts()
     assert len(texts) > 120_000 and texts == default_texts() != default_texts(seed=1)
     assert any("Isaac Newton" in text and "physicist" in text for text in texts)
-    assert "Question: Who was Isaac Newton?\nAnswer:" in [*default_texts(), *default_texts(1), *default_texts(2)]
+    assert sum("Sir Isaac Newton" in text for text in texts) >= 3
 
 
 def test_files_are_read_by_paragraph(tmp_path):
