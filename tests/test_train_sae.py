@@ -6,7 +6,20 @@ import sae_lens
 from hf_forget.cli import main
 
 WORDS = ["river", "mountain", "poet", "town", "bridge", "winter", "song", "king", "apple", "stone", "garden", "letter"]
-SMALL = ["--num_latents", "64", "--num_tokens", "2000", "--batch_tokens", "100", "--buffer_tokens", "200", "--k", "4"]
+SMALL = [
+    "--num_latents",
+    "64",
+    "--num_tokens",
+    "6000",
+    "--batch_tokens",
+    "100",
+    "--buffer_tokens",
+    "200",
+    "--k",
+    "4",
+    "--learning_rate",
+    "4e-3",
+]
 
 
 @pytest.fixture
