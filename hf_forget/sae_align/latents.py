@@ -62,7 +62,7 @@ def choose_latents(
     """Choose the latents that tell known entities from unknown ones best.
 
     Args:
-        known, unknown: Latents behind the activation function by type, the same types, shape `(entities, latents)` each.
+        known, unknown: Latents behind the activation function by type, the same for both, shape `(entities, latents)`.
         general_rate (`Tensor` of shape `(latents,)`): On which share of the positions of general text each is active.
         pre_activations (`Tensor` of shape `(entities, latents)`): Those of all these entities, for the scale.
         count: How many are chosen: half of those that fire for the known, half of those that fire for the unknown, as
