@@ -51,9 +51,9 @@ def train_sae_for(
     loaded = load_causal_lm(resolved.path, ModelOptions(model_name_or_path=model)).eval()
     tokenizer = AutoTokenizer.from_pretrained(resolved.path)
     learnt, measured = held_out(texts_of(texts) if texts else default_texts(), training.seed)
-    report(f"Training on {len(learnt)} texts …")
+    report(f"Training on {len(learnt)} texts")
     sae = train_sae(loaded, tokenizer, learnt, layer, output_dir, training=training, model_name=model, report=report)
-    report(f"Measuring on {len(measured)} other texts …")
+    report(f"Measuring on {len(measured)} other texts")
     quality = sae_quality(loaded, tokenizer, sae, measured, max_length=training.max_length)
     folder = Path(output_dir).expanduser().resolve()
     figures = {

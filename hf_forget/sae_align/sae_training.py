@@ -202,7 +202,7 @@ def _trainer(
         n_checkpoints=training.checkpoints,
         checkpoint_path=str(partial),
         dead_feature_window=max(50, min(1000, steps // 10)),
-        n_batches_for_norm_estimate=min(20, steps),
+        n_batches_for_norm_estimate=min(8, steps),
     )
     reader = _Reader(model, tokenizer, texts, layer, training)
 
