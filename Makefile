@@ -9,7 +9,7 @@ VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TORCH_INDEX ?=
 # Debian packages that the tests need.
-APT_PACKAGES ?= dataset-fashion-mnist
+APT_PACKAGES ?= dataset-fashion-mnist wordnet-base
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 INSTALL := $(PIP) install --disable-pip-version-check -c constraints.txt
@@ -39,7 +39,7 @@ $(VENV)/.assets: Makefile | $(VENV)/.core
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.core $(VENV)/.assets
-	$(INSTALL) -e .[test]
+	$(INSTALL) -e .[sae,test]
 	@touch $@
 
 quickstart: $(VENV)/.core $(VENV)/.assets

@@ -25,7 +25,8 @@ VERDICTS = ("forgotten", "partial", "not_forgotten", "collapsed", "insufficient"
 
 # The recipe behind `hf-forget forget`, by method.
 _FORGET_RECIPES = {"concept_unlearn": "concept_unlearn/smollm2"}
-_WITH_OVERRIDES = ("forget", "run", "evaluate", "sweep")
+_WITH_OVERRIDES = ("forget", "run", "evaluate", "sweep", "train-sae")
+_GOES_ON_BY_ITSELF = ("sweep", "train-sae")
 _QUIET_LIBRARIES = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
@@ -217,6 +218,22 @@ def _compare(args: argparse.Namespace) -> int:
     return 0
 
 
+def _train_sae(args: argparse.Namespace) -> int:
+    from .cli_output import Progress, print_table
+
+    progress = Progress(quiet=args.quiet)
+    with _quiet_libraries(), progress:
+        from .sae_align.sae_training import SAETraining
+        from .train_sae import train_sae_for
+
+        training = _from_overrides(SAETraining, args.overrides)
+        found = train_sae_for(
+            args.model, args.layer, args.output_dir, texts=args.texts, training=training, report=progress.stage
+        )
+    _show(args, found, lambda: print_table([[key, str(value)] for key, value in found.items()], ("figure", "")))
+    return 0
+
+
 def _recipes(args: argparse.Namespace) -> int:
     from .cli_output import print_table
     from .recipe_files import list_recipes
@@ -318,6 +335,7 @@ _HANDLERS = {
     "evaluate": _evaluate,
     "sweep": _sweep,
     "compare": _compare,
+    "train-sae": _train_sae,
     "recipes": _recipes,
     "methods": _methods,
     "copy": _copy,
@@ -339,8 +357,8 @@ def _explain(message: str, error: BaseException, code: int, arguments: Sequence[
     lines = [message, *notes]
     if notes and code != InputError.exit_code:
         again = [argument for argument in arguments if argument != "--resume"]
-        # A sweep goes on by itself.
-        again += [] if next(word for word in again if not word.startswith("-")) == "sweep" else ["--resume"]
+        command = next(word for word in again if not word.startswith("-"))
+        again += [] if command in _GOES_ON_BY_ITSELF else ["--resume"]
         lines.append(f"To go on: hf-forget {shlex.join(again)}")
     print("\n".join(lines), file=sys.stderr)
     return code

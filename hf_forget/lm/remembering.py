@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,35 +30,17 @@ class RememberingGenerator(AnswerGenerator):
         self.file = file
         self.known: dict[str, Any] = dict(_read(file))
 
-    def generate(
-        self,
-        prompts: Sequence[str],
-        *,
-        max_new_tokens: int = 12,
-        num_samples: int = 1,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int = 0,
-        stop: str | None = "\n",
-        progress: Callable[[int, int], None] | None = None,
-    ) -> list[list[str]]:
-        """Continue each prompt; see [`TextGenerator.generate`]."""
-        options: dict[str, Any] = {
-            "max_new_tokens": max_new_tokens,
-            "num_samples": num_samples,
-            "temperature": temperature,
-            "top_p": top_p,
-            "seed": seed,
-            "stop": stop,
-            "progress": progress,
+    def generate(self, prompts: Sequence[str], **options: Any) -> list[list[str]]:
+        """Continue each prompt; arguments and result are those of [`TextGenerator.generate`]."""
+        asked = {"max_new_tokens": 12, "stop": "\n"} | {
+            name: value for name, value in options.items() if name != "progress"
         }
-        if temperature > 0 or num_samples > 1:
-            sampling = (num_samples, temperature, top_p, seed, self.batch_size, self.model.device.type)
-            key = _key(list(prompts), max_new_tokens, stop, *sampling)
+        if asked.get("temperature", 0.0) > 0 or asked.get("num_samples", 1) > 1:
+            key = _key(list(prompts), asked, self.batch_size, self.model.device.type)
             if key not in self.known:
                 self._keep({key: super().generate(prompts, **options)})
             return self.known[key]
-        keys = [_key(prompt, max_new_tokens, stop) for prompt in prompts]
+        keys = [_key(prompt, asked["max_new_tokens"], asked["stop"]) for prompt in prompts]
         new = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in self.known}
         if new:
             found = super().generate(list(new.values()), **options)
@@ -84,7 +66,7 @@ def answers_file(folder: Path, base_model: Mapping[str, Any]) -> Path:
 
 
 def _key(*asked: Any) -> str:
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _read(file: Path) -> list[tuple[str, Any]]:

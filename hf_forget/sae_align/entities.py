@@ -1,0 +1,193 @@
+"""Known and unknown entities: names that a model answers questions about, and matched names that it does not know."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from ..data.wordnet import Synset, named_instances
+from ..errors import InputError
+from ..evidence.matching import matches
+from ..lm.prompts import PromptFormat
+
+LEAST = 8
+# As WordNet begins its glosses, and what the same nation is called in answers.
+_NATIONS = {
+    "United States": ("American", "United States"),
+    "English": ("English", "British"),
+    "Scottish": ("Scottish", "British"),
+    "British": ("British", "English"),
+}
+_NATIONS |= {
+    nation: (nation,)
+    for nation in """French German Italian Russian Spanish Austrian Dutch Irish Swiss Swedish Canadian Danish Norwegian
+    Indian Japanese Australian Chinese Polish Belgian Hungarian Mexican Portuguese Finnish Welsh Greek Roman
+    Czech""".split()  # noqa: SIM905
+}
+_QUESTIONS = {
+    "nation": ("What was the nationality of {name}?", "Which country did {name} come from?"),
+    "calling": ("What was {name} by profession?", "What was the occupation of {name}?"),
+    "part_of": ("In which country is {name}?", "Where is {name} located?"),
+    "kind": ("What kind of place is {name}?", "What is {name}?"),
+}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A name, and what a model must answer if it knows the name.
+
+    Args:
+        name: The name.
+        attributes: For each attribute the wordings in which it is asked, and what counts as an answer.
+    """
+
+    name: str
+    attributes: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True)
+class EntityLists:
+    """Known and unknown names by type.
+
+    Args:
+        known, unknown: Names by type; the same types in both.
+
+    Raises:
+        InputError: If there are fewer than eight of either.
+    """
+
+    known: Mapping[str, Sequence[str]]
+    unknown: Mapping[str, Sequence[str]]
+
+    def __post_init__(self) -> None:
+        for what, lists in (("known", self.known), ("unknown", self.unknown)):
+            count = sum(map(len, lists.values()))
+            if count < LEAST:
+                raise InputError(
+                    f"there are {count} {what} entities; give {LEAST} or more, at best 50 known and 100 unknown"
+                )
+        if set(self.known) != set(self.unknown):
+            raise InputError(
+                f"known entities are of the types {sorted(self.known)}, unknown ones of {sorted(self.unknown)}; "
+                "give the same types for both"
+            )
+
+    def halves(self, seed: int = 0) -> "tuple[EntityLists, EntityLists]":
+        """Part each list in two: one half to train on, one to measure on; no name is in both."""
+
+        def half(lists: Mapping[str, Sequence[str]], second: bool) -> dict[str, list[str]]:
+            mixed = {kind: Random(f"{seed} {kind}").sample(list(names), len(names)) for kind, names in lists.items()}
+            return {kind: names[second::2] for kind, names in mixed.items()}
+
+        first, other = (EntityLists(half(self.known, part), half(self.unknown, part)) for part in (False, True))
+        return first, other
+
+
+def wordnet_candidates(kind: str) -> list[Candidate]:
+    """Return the named people or places of which WordNet tells two attributes: nationality and calling, or country
+    and kind of place.
+
+    Args:
+        kind: `person` or `place`.
+
+    Raises:
+        AssetError: If WordNet is not installed.
+    """
+    found = []
+    for synset in named_instances(kind):
+        attributes = _person(synset) if kind == "person" else _place(synset)
+        name = max(synset.words, key=len)
+        if attributes and " " in name:
+            asked = tuple(
+                (tuple(question.format(name=name) for question in _QUESTIONS[key]), accepted)
+                for key, accepted in attributes.items()
+            )
+            found.append(Candidate(name, asked))
+    return found
+
+
+def _person(synset: Synset) -> dict[str, tuple[str, ...]]:
+    nation = next((names for begin, names in _NATIONS.items() if synset.gloss.startswith(begin + " ")), None)
+    return {"nation": nation, "calling": synset.kinds} if nation else {}
+
+
+def _place(synset: Synset) -> dict[str, tuple[str, ...]]:
+    return {"part_of": synset.part_of, "kind": synset.kinds} if synset.part_of else {}
+
+
+def sorted_by_knowledge(
+    generator: Any, candidates: Sequence[Candidate], asking: PromptFormat
+) -> tuple[list[str], list[str]]:
+    """Ask a model about candidates, and return the names that it knows and those that it knows nothing of.
+
+    A name is known if every attribute is answered in at least one wording, and unknown if none is in any; names in
+    between are neither.
+
+    Args:
+        generator ([`~hf_forget.lm.decoding.AnswerGenerator`]): The model.
+        candidates: The names.
+        asking ([`~hf_forget.lm.prompts.PromptFormat`]): How it is asked.
+    """
+    asked = [
+        (item, place, text) for item in candidates for place, (texts, _) in enumerate(item.attributes) for text in texts
+    ]
+    answers = generator.generate([asking.prompt(text) for _, _, text in asked], max_new_tokens=12, stop=asking.stop)
+    right: dict[str, set[int]] = {item.name: set() for item in candidates}
+    for (item, place, _), (answer,) in zip(asked, answers, strict=True):
+        if matches(answer, item.attributes[place][1]):
+            right[item.name].add(place)
+    known = [item.name for item in candidates if len(right[item.name]) == len(item.attributes)]
+    return known, [item.name for item in candidates if not right[item.name]]
+
+
+def recombined(names: Sequence[str], count: int, *, taken: Collection[str] = (), seed: int = 0) -> list[str]:
+    """Make names from the parts of others: the first words of one and the last word of another.
+
+    Their parts are as well known as those of real names; nobody bears them.
+
+    Args:
+        names: Names of two words or more.
+        count: How many are made, fewer where the parts do not give as many.
+        taken: Names that somebody bears.
+        seed: Which ones.
+    """
+    parts = [name.rsplit(" ", 1) for name in names if " " in name]
+    pairs = [(i, j) for i in range(len(parts)) for j in range(len(parts)) if i != j]
+    Random(seed).shuffle(pairs)
+    used: Counter[str] = Counter()
+    found: list[str] = []
+    for i, j in pairs:
+        (head, _), (_, tail) = parts[i], parts[j]
+        name = f"{head} {tail}"
+        # Each part a few times at most, or the names would be about a few parts.
+        if name in taken or name in names or name in found or max(used[head], used[tail]) >= 3:
+            continue
+        used.update((head, tail))
+        found.append(name)
+        if len(found) == count:
+            break
+    return found
+
+
+def matched_by_length(names: Sequence[str], candidates: Sequence[str], tokenizer: Any, ratio: float = 2.0) -> list[str]:
+    """Choose candidates so that lengths in tokens are as often as among other names.
+
+    Args:
+        names: The names to be matched.
+        candidates: Where the matches are taken from, in order of preference.
+        tokenizer (`PreTrainedTokenizerBase`): What counts the tokens.
+        ratio: How many are chosen for each name, as far as there are such.
+    """
+
+    def length(name: str) -> int:
+        return len(tokenizer(f" {name}", add_special_tokens=False)["input_ids"])
+
+    wanted = Counter({size: round(ratio * number) for size, number in Counter(map(length, names)).items()})
+    chosen = []
+    for name in candidates:
+        size = length(name)
+        if wanted[size] > 0:
+            wanted[size] -= 1
+            chosen.append(name)
+    return chosen
