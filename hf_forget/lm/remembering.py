@@ -32,7 +32,7 @@ class RememberingGenerator(AnswerGenerator):
 
     def generate(self, prompts: Sequence[str], **options: Any) -> list[list[str]]:
         """Continue each prompt; arguments and result are those of [`TextGenerator.generate`]."""
-        asked = {"max_new_tokens": 12, "stop": "\n"} | {
+        asked: dict[str, Any] = {"max_new_tokens": 12, "stop": "\n"} | {
             name: value for name, value in options.items() if name != "progress"
         }
         if asked.get("temperature", 0.0) > 0 or asked.get("num_samples", 1) > 1:

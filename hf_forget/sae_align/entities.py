@@ -13,7 +13,7 @@ from ..lm.prompts import PromptFormat
 
 LEAST = 8
 # As WordNet begins its glosses, and what the same nation is called in answers.
-_NATIONS = {
+_NATIONS: dict[str, tuple[str, ...]] = {
     "United States": ("American", "United States"),
     "English": ("English", "British"),
     "Scottish": ("Scottish", "British"),
