@@ -38,9 +38,7 @@ def train_sae_for(
         InputError: If something given cannot be used.
         OutputError: If the folder exists.
     """
-    from transformers import AutoTokenizer
-
-    from .lm.loading import load_causal_lm
+    from .lm.loading import load_causal_lm, load_tokenizer
     from .options import ModelOptions
     from .sae_align.sae_quality import sae_quality
     from .sae_align.sae_texts import default_texts, held_out, texts_of
@@ -48,8 +46,8 @@ def train_sae_for(
 
     training = training or SAETraining()
     resolved = resolve_model(model)
-    loaded = load_causal_lm(resolved.path, ModelOptions(model_name_or_path=model)).eval()
-    tokenizer = AutoTokenizer.from_pretrained(resolved.path)
+    options = ModelOptions(model_name_or_path=model)
+    loaded, tokenizer = load_causal_lm(resolved.path, options).eval(), load_tokenizer(resolved.path, options)
     learnt, measured = held_out(texts_of(texts) if texts else default_texts(), training.seed)
     report(f"Training on {len(learnt)} texts")
     sae = train_sae(loaded, tokenizer, learnt, layer, output_dir, training=training, model_name=model, report=report)

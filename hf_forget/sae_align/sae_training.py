@@ -19,7 +19,13 @@ from ..output import write_json_atomic
 from .activations import layer_activations, token_batches
 from .saes import hook_name, require_sae_lens
 
-ARCHITECTURES = ("topk", "batchtopk", "jumprelu", "standard")
+# How sae_lens' classes begin, what they call the sparsity, and which of our options it is.
+ARCHITECTURES = {
+    "topk": ("TopK", "k", "k"),
+    "batchtopk": ("BatchTopK", "k", "k"),
+    "jumprelu": ("JumpReLU", "l0_coefficient", "sparsity_coefficient"),
+    "standard": ("Standard", "l1_coefficient", "sparsity_coefficient"),
+}
 _POSITION, _SETTINGS = "position.json", "settings.json"
 
 
@@ -143,28 +149,15 @@ def _check_same(partial: Path, training: SAETraining, texts: Sequence[str], laye
 
 
 def _new_sae(lens: Any, model: Any, layer: int, training: SAETraining, model_name: str) -> Any:
-    sae_class: Any
-    config_class: Any
-    sae_class, config_class = {
-        "topk": (lens.TopKTrainingSAE, lens.TopKTrainingSAEConfig),
-        "batchtopk": (lens.BatchTopKTrainingSAE, lens.BatchTopKTrainingSAEConfig),
-        "jumprelu": (lens.JumpReLUTrainingSAE, lens.JumpReLUTrainingSAEConfig),
-        "standard": (lens.StandardTrainingSAE, lens.StandardTrainingSAEConfig),
-    }[training.architecture]
-    sparsity: dict[str, dict[str, Any]] = {
-        "topk": {"k": training.k},
-        "batchtopk": {"k": training.k},
-        "jumprelu": {"l0_coefficient": training.sparsity_coefficient},
-        "standard": {"l1_coefficient": training.sparsity_coefficient},
-    }
+    prefix, sparsity, option = ARCHITECTURES[training.architecture]
     width = model.config.get_text_config().hidden_size
-    config = config_class(
+    config = getattr(lens, f"{prefix}TrainingSAEConfig")(
         d_in=width,
         d_sae=training.num_latents or 8 * width,
         device=str(model.device),
         # States are scaled to a mean length of the square root of their width; the scale is folded in at the end.
         normalize_activations="expected_average_only_in",
-        **sparsity[training.architecture],
+        **{sparsity: getattr(training, option)},
     )
     config.metadata.model_name = model_name or type(model).__name__
     config.metadata.hook_name = hook_name(layer)
@@ -172,7 +165,7 @@ def _new_sae(lens: Any, model: Any, layer: int, training: SAETraining, model_nam
     config.metadata.prepend_bos = True
     with torch.random.fork_rng():
         torch.manual_seed(training.seed)
-        return sae_class(config)
+        return getattr(lens, f"{prefix}TrainingSAE")(config)
 
 
 def _trainer(
