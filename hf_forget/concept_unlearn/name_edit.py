@@ -16,7 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 from ..lm.prefix import shared_prefix_length
 from ..lm.representation import checked_layers, decoder_layers, mlp_output, run_to_layer
-from ..lm.rows import Row, tokenize_row
+from ..lm.rows import Row, padded, tokenize_row
 
 # Relative to the mean squared key; keeps the equations solvable where keys are few.
 RIDGE = 1e-4
@@ -146,11 +146,7 @@ def _batches(sequences: Sequence[list[int]], device: Any) -> Iterator[tuple[list
     order = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
     for start in range(0, len(order), BATCH):
         part = order[start : start + BATCH]
-        lengths = torch.tensor([len(sequences[index]) for index in part])
-        ids = torch.zeros(len(part), int(lengths.max()), dtype=torch.long)
-        for place, index in enumerate(part):
-            ids[place, : lengths[place]] = torch.tensor(sequences[index])
-        mask = torch.arange(ids.shape[1])[None] < lengths[:, None]
+        ids, mask = padded([sequences[index] for index in part])
         yield part, ids.to(device), mask.to(device)
 
 

@@ -159,6 +159,15 @@ def tokenize_row(prompt_text: str, completion_text: str, tokenizer: Any, max_len
     return {"input_ids": prompt + completion, "labels": [IGNORE_INDEX] * len(prompt) + completion}
 
 
+def padded(sequences: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pad token ids on the right with zeros; return them and the mask of what is no padding, `(rows, length)` each."""
+    lengths = torch.tensor([len(sequence) for sequence in sequences])
+    ids = torch.zeros(len(sequences), int(lengths.max()), dtype=torch.long)
+    for place, sequence in enumerate(sequences):
+        ids[place, : len(sequence)] = torch.tensor(sequence)
+    return ids, torch.arange(ids.shape[1])[None] < lengths[:, None]
+
+
 def _prompt_of(example: dict[str, Any]) -> list[int]:
     """The tokens that carry no label."""
     return example["input_ids"][: example["labels"].count(IGNORE_INDEX)]

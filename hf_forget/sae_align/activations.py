@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..lm.representation import run_to_layer
+from ..lm.rows import padded
 
 # A position whose state is this many times as long as the median one is an attention sink, whatever token stands there.
 MASSIVE = 10.0
@@ -43,9 +44,7 @@ def token_batches(
         if seed is not None:
             Random(f"{seed} {begin}").shuffle(batches)
         for batch in batches:
-            length = max(map(len, batch))
-            mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in batch])
-            yield torch.tensor([row + [0] * (length - len(row)) for row in batch]), mask
+            yield padded(batch)
 
 
 def ordinary_positions(states: Tensor, mask: Tensor) -> Tensor:

@@ -110,7 +110,7 @@ def _loss(
         ids, mask = ids.to(model.device), mask.to(model.device)
         with _replaced(model, layer, mask, replacement):
             logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits.float()
-        labels = ids.masked_fill(~mask.bool(), -100)[:, 1:]
+        labels = ids.masked_fill(~mask, -100)[:, 1:]
         losses = nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), labels, reduction="sum")
         total += float(losses)
         count += int((labels != -100).sum())
