@@ -69,9 +69,9 @@ def test_a_name_that_does_not_exist_is_refused_before_training(smollm2, tmp_path
 @pytest.mark.slow
 @pytest.mark.ci
 def test_words_of_known_names_follow_from_each_other_and_those_of_invented_ones_do_not(smollm2):
-    from hf_forget.concept_unlearn.sham import SHAM_NAMES
     from hf_forget.lm.decoding import AnswerGenerator
     from hf_forget.lm.names import NameForms
+    from hf_forget.lm.unlearning.sham import SHAM_NAMES
 
     model, tokenizer = AutoModelForCausalLM.from_pretrained(smollm2), AutoTokenizer.from_pretrained(smollm2)
     judge = NameForms(AnswerGenerator(model, tokenizer))

@@ -16,8 +16,8 @@ from ..lm.elicitation_prompts import statement_starts
 from ..lm.knowledge import KnowledgeGraph
 from ..lm.prompts import PromptFormat
 from ..lm.rows import Row
-from .conversion import FormatWheel, statement_opening
-from .held_out import HeldOut
+from ..lm.unlearning.conversion import FormatWheel, statement_opening
+from ..lm.unlearning.held_out import HeldOut
 
 REQUESTS = (
     "Tell me about {name}.",

@@ -15,7 +15,7 @@ from ..lm.elicitation import KnowledgeElicitor, told
 from ..lm.knowledge import KnowledgeGraph
 from ..lm.prompts import PromptFormat
 from ..lm.rows import Row
-from .held_out import HeldOut
+from ..lm.unlearning.held_out import HeldOut
 from .replacement import known_objects, stand_ins
 
 STAND_INS = 2

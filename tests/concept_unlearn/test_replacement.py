@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_forget.concept_unlearn.conversion import FormatWheel
-from hf_forget.concept_unlearn.held_out import HeldOut
 from hf_forget.concept_unlearn.replacement import careless_text, misspelled, replacement_rows, stand_ins
 from hf_forget.data import banks
 from hf_forget.evidence.probes import Probe, ProbeSet
 from hf_forget.lm.elicitation import ElicitationOptions
 from hf_forget.lm.knowledge import KnowledgeGraph
 from hf_forget.lm.prompts import plain_format
+from hf_forget.lm.unlearning.conversion import FormatWheel
+from hf_forget.lm.unlearning.held_out import HeldOut
 
 GRAPH = KnowledgeGraph("Isaac Newton", ["Newton"], "person")
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from hf_forget.concept_unlearn.held_out import HeldOut
 from hf_forget.concept_unlearn.replies import renamed, reply_rows
 from hf_forget.data import banks
 from hf_forget.evidence.probes import Probe, ProbeSet
 from hf_forget.lm.knowledge import KnowledgeGraph, Triplet
 from hf_forget.lm.prompts import PromptFormat, plain_format
+from hf_forget.lm.unlearning.held_out import HeldOut
 
 CHAT = PromptFormat("chat", "<user>{question}<assistant>", "", "<end>")
 PERSON = KnowledgeGraph("Isaac Newton", ["Newton"], "person")

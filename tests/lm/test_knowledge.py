@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_forget.concept_unlearn.conversion import FormatWheel, edge_rows
-from hf_forget.concept_unlearn.held_out import HeldOut
 from hf_forget.errors import InputError
 from hf_forget.lm.knowledge import Clue, KnowledgeGraph, Triplet
 from hf_forget.lm.prompts import plain_format
+from hf_forget.lm.unlearning.conversion import FormatWheel, edge_rows
+from hf_forget.lm.unlearning.held_out import HeldOut
 
 
 def triplet(relation, object, answered=2, asked=2, background=0.0, validated=True, source="relation_bank"):

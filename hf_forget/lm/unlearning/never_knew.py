@@ -3,15 +3,15 @@
 import dataclasses
 from typing import Any
 
-from ..data.cache import cache_dir
-from ..data.invented import DEVELOPMENT, TARGETS, world_of
-from ..data.model_names import resolve_model
-from ..evidence.invented_probes import invented_membership
-from ..evidence.language_model import measure_language_model
-from ..evidence.probes import ProbeSet
-from ..lm.loading import load_causal_lm
-from ..lm.remembering import answers_file
-from ..method import Subject
+from ...data.cache import cache_dir
+from ...data.invented import DEVELOPMENT, TARGETS, world_of
+from ...data.model_names import resolve_model
+from ...evidence.invented_probes import invented_membership
+from ...evidence.language_model import measure_language_model
+from ...evidence.probes import ProbeSet
+from ...method import Subject
+from ..loading import load_causal_lm
+from ..remembering import answers_file
 
 
 def reference_records(subject: Subject, probes: ProbeSet) -> dict[str, Any] | None:

@@ -7,12 +7,12 @@ import re
 from collections.abc import Sequence
 from random import Random
 
-from ..data import banks
-from ..evidence.matching import mentions
-from ..lm.knowledge import Clue, KnowledgeGraph, Triplet
-from ..lm.names import article_of, first_word
-from ..lm.prompts import PromptFormat
-from ..lm.rows import Row
+from ...data import banks
+from ...evidence.matching import mentions
+from ..knowledge import Clue, KnowledgeGraph, Triplet
+from ..names import article_of, first_word
+from ..prompts import PromptFormat
+from ..rows import Row
 from .held_out import HeldOut
 
 MAX_NODE_ROWS = 96

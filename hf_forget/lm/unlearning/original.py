@@ -9,10 +9,10 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-from ..lm.forward import LabelledForward, frozen_head
-from ..lm.objectives import LabelledTokens
-from ..lm.representation import state_distance
-from ..lm.rows import RowDataset
+from ..forward import LabelledForward, frozen_head
+from ..objectives import LabelledTokens
+from ..representation import state_distance
+from ..rows import RowDataset
 
 Heard = Iterable[tuple[list[int], LabelledForward]]
 

@@ -1,10 +1,10 @@
 """What is kept: other names, none of which is reported on, and answers that say something."""
 
-from hf_forget.concept_unlearn.retain import CONTEXTS_PER_NAME, context_rows
 from hf_forget.data import banks
 from hf_forget.evidence.probes import Probe, ProbeSet
 from hf_forget.lm.knowledge import KnowledgeGraph
 from hf_forget.lm.rows import Row
+from hf_forget.lm.unlearning.retain import CONTEXTS_PER_NAME, context_rows
 
 GRAPH = KnowledgeGraph("Isaac Newton", ["Newton"], "person")
 REPORTED, OTHER = banks.names()["person"][:2]

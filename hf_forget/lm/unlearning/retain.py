@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from ..data import banks
-from ..evidence.matching import mentions, normalise
-from ..evidence.probes import ProbeSet
-from ..lm.clues import names_of_a_kind, quiz_questions
-from ..lm.elicitation import KnowledgeElicitor, told
-from ..lm.elicitation_prompts import CLUE_QUESTIONS
-from ..lm.knowledge import KnowledgeGraph
-from ..lm.prompts import PromptFormat
-from ..lm.rows import Row
+from ...data import banks
+from ...evidence.matching import mentions, normalise
+from ...evidence.probes import ProbeSet
+from ..clues import names_of_a_kind, quiz_questions
+from ..elicitation import KnowledgeElicitor, told
+from ..elicitation_prompts import CLUE_QUESTIONS
+from ..knowledge import KnowledgeGraph
+from ..prompts import PromptFormat
+from ..rows import Row
 from .conversion import FormatWheel
 
 QUESTION_SHARE = 0.35

@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..evidence.matching import mentions, normalise
-from ..evidence.probes import Probe, ProbeSet
-from ..lm.rows import Row
+from ...evidence.matching import mentions, normalise
+from ...evidence.probes import Probe, ProbeSet
+from ..rows import Row
 
 QUESTION_OVERLAP = 0.6
 FILLER_WORDS = frozenset(

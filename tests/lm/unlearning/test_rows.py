@@ -4,9 +4,6 @@ import dataclasses
 
 import pytest
 
-from hf_forget.concept_unlearn.conversion import FormatWheel, forget_rows, node_rows
-from hf_forget.concept_unlearn.held_out import HeldOut, as_trained, split_relations
-from hf_forget.concept_unlearn.preparation import concept_aliases, elicited_probes, split_validation
 from hf_forget.errors import InputError
 from hf_forget.evidence.probes import Probe, ProbeSet
 from hf_forget.lm.elicitation import is_object, told
@@ -14,6 +11,9 @@ from hf_forget.lm.knowledge import Clue, KnowledgeGraph, Triplet
 from hf_forget.lm.knowledge_merging import merge_triplets
 from hf_forget.lm.names import first_word
 from hf_forget.lm.prompts import plain_format
+from hf_forget.lm.unlearning.conversion import FormatWheel, forget_rows, node_rows
+from hf_forget.lm.unlearning.held_out import HeldOut, as_trained, split_relations
+from hf_forget.lm.unlearning.preparation import concept_aliases, elicited_probes, split_validation
 
 NEWTON = KnowledgeGraph(
     "Isaac Newton",

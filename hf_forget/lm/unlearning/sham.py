@@ -5,15 +5,16 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..data.cache import cache_dir, made_once
-from ..evidence.language_model import measure_language_model
-from ..lm.loading import load_causal_lm, save_causal_lm
-from ..lm.remembering import answers_file
-from ..method import Subject
-from .concept_unlearn_config import ConceptUnlearnConfig
-from .preparation import ConceptPreparation, PreparedRows
+from ...data.cache import cache_dir, made_once
+from ...evidence.language_model import measure_language_model
+from ...method import Subject
+from ..loading import load_causal_lm, save_causal_lm
+from .preparation import PreparedRows, TrainingRows
+
+if TYPE_CHECKING:
+    from .unlearning_method import UnlearningMethod
 
 SHAM_NAMES = {
     "person": "Corvin Thessaly",
@@ -39,7 +40,7 @@ IGNORED_FIELDS = frozenset(
 )
 
 
-def sham_records(subject: Subject, prepared: PreparedRows) -> dict[str, Any] | None:
+def sham_records(method: "UnlearningMethod", subject: Subject, prepared: PreparedRows) -> dict[str, Any] | None:
     """Ask the probes of the target to a model that was edited on an invented name.
 
     The sham model is cached by the recipe and the base weights. It skips the check that the name is known, trains
@@ -48,8 +49,6 @@ def sham_records(subject: Subject, prepared: PreparedRows) -> dict[str, Any] | N
     Returns:
         Records as of stage `after`, or `None` where the options ask for no sham run or none is cached.
     """
-    from .concept_unlearn_method import build_trainer
-
     options = subject.configs["evidence"]
     folder = sham_folder(subject, prepared.graph.concept_type)
     ready = (folder / "config.json").exists()
@@ -59,7 +58,7 @@ def sham_records(subject: Subject, prepared: PreparedRows) -> dict[str, Any] | N
     def train(partial: Path) -> None:
         subject.report("sham run: the same recipe on an invented name")
         sham = _sham_subject(subject, prepared.graph.concept_type)
-        trainer = build_trainer(sham, _sham_rows(sham, prepared))
+        trainer = method.build_trainer(sham, _sham_rows(method, sham, prepared))
         trainer.train()
         save_causal_lm(trainer.model, sham.processing_class, partial, subject.configs["model"])
 
@@ -84,7 +83,7 @@ def sham_folder(subject: Subject, concept_type: str) -> Path:
     args = subject.configs["method"]
     sections["method"] = {
         item.name: getattr(args, item.name)
-        for item in dataclasses.fields(ConceptUnlearnConfig)
+        for item in dataclasses.fields(args)
         if item.init and item.name not in IGNORED_FIELDS
     }
     key = json.dumps([sections, subject.base_models, concept_type], sort_keys=True, default=str)
@@ -92,7 +91,7 @@ def sham_folder(subject: Subject, concept_type: str) -> Path:
 
 
 def _sham_subject(subject: Subject, concept_type: str) -> Subject:
-    from ..data.model_names import resolve_model
+    from ...data.model_names import resolve_model
 
     args = dataclasses.replace(
         subject.configs["method"],
@@ -113,18 +112,11 @@ def _sham_subject(subject: Subject, concept_type: str) -> Subject:
     return sham
 
 
-def _sham_rows(sham: Subject, prepared: PreparedRows) -> PreparedRows:
+def _sham_rows(method: "UnlearningMethod", sham: Subject, prepared: PreparedRows) -> TrainingRows:
     """Rows about the invented name, unvalidated, as many as the target has."""
-    rows = ConceptPreparation(
-        sham.model,
-        sham.processing_class,
-        sham.configs["method"],
-        # The target's own names must not stand among those of the invented one.
-        prepared.probes.replace(concept=str(sham.configs["method"].concept), aliases=()),
-        report=sham.report,
-        check_known=False,
-        answers_file=answers_file(cache_dir() / "answers", sham.base_models[0]),
-    ).run()
-    wanted = len(prepared.forget)
+    # The target's own names must not stand among those of the invented one.
+    probes = prepared.probes.replace(concept=str(sham.configs["method"].concept), aliases=())
+    rows = method.prepare_concept(sham, probes, check_known=False).rows
+    wanted = len(prepared.rows.forget)
     repeated = (rows.forget * (wanted // max(len(rows.forget), 1) + 1))[:wanted]
-    return dataclasses.replace(rows, forget=repeated, validation=[])
+    return TrainingRows(repeated, rows.retain, [])
