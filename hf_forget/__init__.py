@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .lm.objectives import register_objective
     from .recipe import load_recipe
     from .run import run
+    from .sae_align import SAEAlignConfig, SAEAlignTrainer
 
 __version__ = "0.1.0"
 
@@ -29,6 +30,8 @@ _HOME = {
     "KnowledgeGraph": "lm.knowledge",
     "MnemonicCodes": "fisher_scrub",
     "MnemonicCollator": "fisher_scrub",
+    "SAEAlignConfig": "sae_align",
+    "SAEAlignTrainer": "sae_align",
     "load_recipe": "recipe",
     "register_objective": "lm.objectives",
 }
@@ -42,6 +45,8 @@ __all__ = [
     "KnowledgeGraph",
     "MnemonicCodes",
     "MnemonicCollator",
+    "SAEAlignConfig",
+    "SAEAlignTrainer",
     "__version__",
     "load_recipe",
     "register_objective",

@@ -12,7 +12,7 @@ from ..errors import InputError
 from .prefix import find_prefixes, shared_prefix_length
 
 IGNORE_INDEX = -100
-KEPT_KINDS = frozenset(("retain", "replacement", "reply", "refusal", "context"))
+KEPT_KINDS = frozenset(("retain", "replacement", "reply", "refusal", "context", "alignment"))
 REFUSALS = (
     "I don't know.",
     "I have no information about that.",
@@ -35,7 +35,8 @@ class Row:
         kind: `edge`, `node` and `explanation` rows are forgotten; `replacement` rows are pulled towards what the
             original model says after `reference_prompt`; `reply` rows are learnt as they are; `retain` rows are kept;
             `refusal` rows stand beside a row that is forgotten; `context` rows are not trained, they say where a
-            closed-form edit must change nothing.
+            closed-form edit must change nothing; in `alignment` rows hidden states at the end of the prompt and of the
+            row are compared with those of other entities.
         question: The bare question, for filtering.
         relation: The relation that it belongs to, where there is one.
         reference_prompt: What the original model reads instead of `prompt`; the same if empty.
@@ -98,7 +99,10 @@ class RowDataset(Dataset):
             for index, row in enumerate(self.rows)
         ]
         every = [*self.examples, *self.reference_examples]
-        self.prefixes, owners = find_prefixes([_prompt_of(example) for example in every])
+        # Through a shared prefix no gradient flows, and in an alignment row it must reach the name.
+        self.prefixes, owners = find_prefixes(
+            [_prompt_of(item) if self.rows[item["row_index"]].kind != "alignment" else [] for item in every]
+        )
         for example, owner in zip(every, owners, strict=True):
             example["prefix"] = owner
         self.compared = [self._compared(index) for index in range(len(self.rows))]

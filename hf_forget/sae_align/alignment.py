@@ -5,21 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ..evidence.energy import distances, energy_distance
+
 Distance = Callable[[Tensor, Tensor], Tensor]
-
-
-def energy_distance(first: Tensor, second: Tensor) -> Tensor:
-    """Energy distance of two samples, a scalar: 2·E‖X − Y‖ − E‖X − X'‖ − E‖Y − Y'‖, in the units of the samples.
-
-    Pairs of a point with itself are left out, so that it is unbiased: for samples of one distribution it is zero on
-    average, and may be below.
-
-    Args:
-        first, second (`Tensor` of shape `(n, dimensions)`): The samples, of two points or more each.
-
-    Source: Székely & Rizzo 2013, equation 2.
-    """
-    return 2 * _distances(first, second).mean() - _mean_within(first) - _mean_within(second)
 
 
 def mmd(first: Tensor, second: Tensor) -> Tensor:
@@ -33,11 +21,11 @@ def mmd(first: Tensor, second: Tensor) -> Tensor:
     Source: Gretton et al. 2012, equation 3.
     """
     with torch.no_grad():
-        inner = _distances(second, second)
+        inner = distances(second, second)
         width = inner[~torch.eye(len(second), dtype=torch.bool, device=inner.device)].median().clamp(min=1e-6)
 
     def kernel(one: Tensor, other: Tensor) -> Tensor:
-        return torch.exp(-(_distances(one, other) ** 2) / (2 * width**2))
+        return torch.exp(-(distances(one, other) ** 2) / (2 * width**2))
 
     def within(sample: Tensor) -> Tensor:
         values, count = kernel(sample, sample), len(sample)
@@ -67,15 +55,3 @@ def alignment_loss(target: Tensor, unknown: Tensor, known: Tensor, *, distance: 
     """
     to_unknown = distance(target, unknown)
     return to_unknown + nn.functional.relu(margin + to_unknown - distance(target, known))
-
-
-def _distances(first: Tensor, second: Tensor) -> Tensor:
-    """Euclidean distances of all pairs, with a finite gradient where two points are the same."""
-    squares = (first[:, None] - second[None]).square().sum(-1)
-    same = squares == 0
-    return torch.where(same, 0.0, torch.where(same, 1.0, squares).sqrt())
-
-
-def _mean_within(sample: Tensor) -> Tensor:
-    count = len(sample)
-    return _distances(sample, sample).sum() / (count * (count - 1))

@@ -1,17 +1,15 @@
 """Known and unknown entities: names that a model answers questions about, and matched names that it does not know."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 from ..data.wordnet import Synset, named_instances
-from ..errors import InputError
 from ..evidence.matching import matches
 from ..lm.prompts import PromptFormat
 
-LEAST = 8
 # As WordNet begins its glosses, and what the same nation is called in answers.
 _NATIONS: dict[str, tuple[str, ...]] = {
     "United States": ("American", "United States"),
@@ -44,44 +42,6 @@ class Candidate:
 
     name: str
     attributes: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
-
-
-@dataclass(frozen=True)
-class EntityLists:
-    """Known and unknown names by type.
-
-    Args:
-        known, unknown: Names by type; the same types in both.
-
-    Raises:
-        InputError: If there are fewer than eight of either.
-    """
-
-    known: Mapping[str, Sequence[str]]
-    unknown: Mapping[str, Sequence[str]]
-
-    def __post_init__(self) -> None:
-        for what, lists in (("known", self.known), ("unknown", self.unknown)):
-            count = sum(map(len, lists.values()))
-            if count < LEAST:
-                raise InputError(
-                    f"there are {count} {what} entities; give {LEAST} or more, at best 50 known and 100 unknown"
-                )
-        if set(self.known) != set(self.unknown):
-            raise InputError(
-                f"known entities are of the types {sorted(self.known)}, unknown ones of {sorted(self.unknown)}; "
-                "give the same types for both"
-            )
-
-    def halves(self, seed: int = 0) -> "tuple[EntityLists, EntityLists]":
-        """Part each list in two: one half to train on, one to measure on; no name is in both."""
-
-        def half(lists: Mapping[str, Sequence[str]], second: bool) -> dict[str, list[str]]:
-            mixed = {kind: Random(f"{seed} {kind}").sample(list(names), len(names)) for kind, names in lists.items()}
-            return {kind: names[second::2] for kind, names in mixed.items()}
-
-        first, other = (EntityLists(half(self.known, part), half(self.unknown, part)) for part in (False, True))
-        return first, other
 
 
 def wordnet_candidates(kind: str) -> list[Candidate]:

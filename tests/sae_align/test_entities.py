@@ -7,12 +7,12 @@ from hf_forget.errors import InputError
 from hf_forget.lm.prompts import plain_format
 from hf_forget.sae_align.entities import (
     Candidate,
-    EntityLists,
     matched_by_length,
     recombined,
     sorted_by_knowledge,
     wordnet_candidates,
 )
+from hf_forget.sae_align.entity_lists import EntityLists
 
 NAMES = ["Ada K", "Ben L", "Cleo M", "Dan N", "Eve O", "Finn P", "Gus Q", "Hal R"]
 

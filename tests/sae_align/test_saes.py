@@ -1,26 +1,10 @@
 import pytest
-import sae_lens
 import torch
+from tiny_alignment import CONFIGS, random_sae
 from transformers import AutoModelForCausalLM
 
 from hf_forget.errors import InputError
 from hf_forget.sae_align.saes import hook_name, hooked_layer, load_sae, pre_activations
-
-CONFIGS = {
-    "topk": (sae_lens.TopKSAE, sae_lens.TopKSAEConfig, {"k": 3}),
-    "jumprelu": (sae_lens.JumpReLUSAE, sae_lens.JumpReLUSAEConfig, {}),
-    "standard": (sae_lens.StandardSAE, sae_lens.StandardSAEConfig, {}),
-}
-
-
-def random_sae(width, architecture="topk", hook="blocks.0.hook_resid_post", latents=24):
-    sae_class, config_class, own = CONFIGS[architecture]
-    config = config_class(d_in=width, d_sae=latents, **own)
-    config.metadata.hook_name, config.metadata.model_name = hook, "some-model"
-    torch.manual_seed(0)
-    sae = sae_class(config)
-    torch.nn.init.normal_(sae.b_enc)
-    return sae
 
 
 @pytest.fixture(params=["tiny_llama", "tiny_gpt_neox"])

@@ -9,6 +9,7 @@ from ...evidence.probes import Probe, ProbeSet
 from ..rows import Row
 
 QUESTION_OVERLAP = 0.6
+TRAINED_KINDS = frozenset(("edge", "node", "replacement", "reply", "alignment"))
 FILLER_WORDS = frozenset(
     [
         "what",
@@ -115,13 +116,13 @@ def as_trained(probes: ProbeSet, rows: Sequence[Row]) -> ProbeSet:
     """Correct what probes say of being held out by what is really trained.
 
     A probe is held out by wording only where its relation, or its answer, is trained; a relation that no edge, node,
-    replacement or reply row asks for is held out as a whole.
+    replacement, reply or alignment row asks for is held out as a whole.
 
     Args:
         probes: The probes, whose relations marked `relation` have been dropped from `rows` already.
-        rows: The forget, replacement and reply rows.
+        rows: The rows that are trained, but for those that are kept.
     """
-    relations = {row.relation for row in rows if row.kind in ("edge", "node", "replacement", "reply")}
+    relations = {row.relation for row in rows if row.kind in TRAINED_KINDS}
     trained = " | ".join(row.completion for row in rows if row.kind == "edge")
 
     def corrected(probe: Probe) -> Probe:

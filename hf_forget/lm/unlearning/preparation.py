@@ -119,6 +119,7 @@ class ConceptPreparation:
         training = training_formats(asking)
         rows = forget_rows(graph, training, held_out, seed=self.args.seed)
         rows, validation = split_validation(rows, probes)
+        rows = [row for row in rows if getattr(self.args, f"{row.kind}_weight")]
         rows += self.further_rows(graph, elicitor, training, held_out)
         if not self.args.use_all_facts:
             probes = as_trained(probes, rows)
@@ -211,6 +212,7 @@ def rows_for_training(
     concept: str | list[str] | None = None,
     aliases: Sequence[str] = (),
     knowledge_graph: KnowledgeGraph | None = None,
+    kind: str = "edge",
 ) -> TrainingRows:
     """Return the rows of a trainer: the user's own, and what is missing made from a name.
 
@@ -225,20 +227,21 @@ def rows_for_training(
         aliases (`Sequence[str]`): Other names of it.
         knowledge_graph ([`~hf_forget.lm.knowledge.KnowledgeGraph`], *optional*): What the model knows of the concept,
             instead of asking it; its concept and aliases count.
+        kind: Kind of the rows of `train_dataset` that name none.
 
     Raises:
         InputError: If there is neither a forget set nor a name, or a row cannot be used.
         UnknownConceptError: If the model knows nothing about the concept and `args.force` is not set.
     """
     retain, validation = (
-        [] if dataset is None else rows_from(dataset, kind=kind, argument=name, tokenizer=tokenizer, limit=limit)
-        for dataset, kind, name, limit in (
+        [] if dataset is None else rows_from(dataset, kind=own, argument=name, tokenizer=tokenizer, limit=limit)
+        for dataset, own, name, limit in (
             (retain_dataset, "retain", "retain_dataset", args.retain_rows),
             (eval_dataset, "edge", "eval_dataset", None),
         )
     )
     if train_dataset is not None:
-        forget = rows_from(train_dataset, kind="edge", argument="train_dataset", tokenizer=tokenizer)
+        forget = rows_from(train_dataset, kind=kind, argument="train_dataset", tokenizer=tokenizer)
         return TrainingRows(forget, retain, validation)
     if knowledge_graph is not None:
         concept, aliases = knowledge_graph.concept, knowledge_graph.aliases

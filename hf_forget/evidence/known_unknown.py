@@ -1,0 +1,229 @@
+"""Known against unknown: whether a model's states still take the target for an entity that it knows.
+
+A linear probe tells entities that the model knows from names that it has never met; where it stands, and how far the
+target's states are from those of the unknown, is measured on entities and texts that no training has seen.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..lm.representation import decoder_layers, run_to_layer, watched_layers
+from ..lm.rows import padded
+from .energy import energy_distance
+from .report import Metric
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Every text ends with the name: what follows a name cannot be seen there.
+TEXTS = (
+    "We talked about {name}",
+    "There is a long article about {name}",
+    "My teacher has never heard of {name}",
+    "I would like to read more about {name}",
+    "In the evening they spoke of {name}",
+    "The next question is about {name}",
+)
+FOLDS = 5
+BATCH = 32
+# Of the probe, beside the claim that it finds knowledge; and of the target after alignment.
+LEAST_AUC, MOST_CONTROL_AUC = 0.85, 0.6
+MOST_PERCENTILE, MOST_RATIO = 0.9, 1.5
+
+
+@dataclass(frozen=True)
+class KnownUnknown:
+    """How the target stands among known and unknown entities, in one layer.
+
+    Args:
+        auc: Of the probe, on entities that it was not fitted on.
+        percentile: Share of unknown entities whose probability of being known is below the target's.
+        energy_ratio: Energy distance of the target from the unknown, divided by the median of that of each unknown
+            entity from the others.
+    """
+
+    auc: float
+    percentile: float
+    energy_ratio: float
+
+
+def entity_states(model: Any, tokenizer: Any, names: Sequence[str], layers: Sequence[int]) -> "Tensor":
+    """Return the states at the last token of names in `TEXTS`, shape `(names, texts, 1 + layers, hidden)`.
+
+    Args:
+        model (`PreTrainedModel`): Any causal LM.
+        tokenizer (`PreTrainedTokenizerBase`): Its tokenizer.
+        names: The names.
+        layers: Decoder layers, in ascending order; before their states stands the embedding of the token.
+    """
+    import torch
+
+    start = [tokenizer.bos_token_id] if tokenizer.bos_token_id is not None else []
+    texts = [text.format(name=name) for name in names for text in TEXTS]
+    rows = [start + ids for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+    order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
+    found: dict[int, Tensor] = {}
+    embed = model.get_input_embeddings()
+    with torch.no_grad():
+        for begin in range(0, len(order), BATCH):
+            part = order[begin : begin + BATCH]
+            ids, mask = (item.to(model.device) for item in padded([rows[row] for row in part]))
+            with watched_layers(model, layers) as seen:
+                run_to_layer(model, ids, mask, max(layers))
+            outputs = torch.stack([embed(ids), *seen], dim=1).float()
+            for place, row in enumerate(part):
+                found[row] = outputs[place, :, len(rows[row]) - 1].cpu()
+    return torch.stack([found[row] for row in range(len(rows))]).unflatten(0, (len(names), len(TEXTS)))
+
+
+def compared(target: "Tensor", known: "Tensor", unknown: "Tensor", *, seed: int = 0) -> KnownUnknown:
+    """Fit the probe in folds, and place the target among the unknown.
+
+    Args:
+        target (`Tensor` of shape `(texts, features)`): States of the target.
+        known, unknown (`Tensor` of shape `(entities, texts, features)`): Those of entities, five or more of each.
+        seed: Of the folds.
+    """
+    import numpy as np
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import StratifiedKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    features = np.concatenate([known.mean(1).numpy(), unknown.mean(1).numpy()])
+    answers = np.array([1] * len(known) + [0] * len(unknown))
+    own = target.mean(0, keepdim=True).numpy()
+    scores, above = np.zeros(len(answers)), []
+    for fitted, held in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(features, answers):
+        probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500, class_weight="balanced"))
+        probe.fit(features[fitted], answers[fitted])
+        scores[held] = probe.decision_function(features[held])
+        above += list(scores[held][answers[held] == 0] < probe.decision_function(own)[0])
+    return KnownUnknown(
+        auc=float(roc_auc_score(answers, scores)),
+        percentile=float(np.mean(above)),
+        energy_ratio=energy_ratio(target, unknown),
+    )
+
+
+def energy_ratio(target: "Tensor", unknown: "Tensor") -> float:
+    """Energy distance of the target's states from those of the unknown, over the median of each unknown's own.
+
+    Args:
+        target (`Tensor` of shape `(texts, features)`): States of the target.
+        unknown (`Tensor` of shape `(entities, texts, features)`): Those of unknown entities, three or more.
+    """
+    import torch
+
+    own = [
+        float(energy_distance(one, torch.cat([unknown[:place], unknown[place + 1 :]]).flatten(0, 1)))
+        for place, one in enumerate(unknown)
+    ]
+    median = sorted(own)[len(own) // 2]
+    return float(energy_distance(target, unknown.flatten(0, 1))) / median
+
+
+def known_unknown_metrics(
+    model: Any,
+    tokenizer: Any,
+    concept: str,
+    known: Sequence[str],
+    unknown: Sequence[str],
+    *,
+    layer: int,
+    encode: Callable[["Tensor"], "Tensor"] | None = None,
+    seed: int = 0,
+) -> list[Metric]:
+    """Measure the probe, the target's place among the unknown, and energy-distance ratios.
+
+    Args:
+        model (`PreTrainedModel`): The model as it is at a stage; the probe is fitted on its own states.
+        tokenizer (`PreTrainedTokenizerBase`): Its tokenizer.
+        concept: The target's name.
+        known, unknown: Entities that no training has seen.
+        layer: Decoder layer in which the probe is fitted; the embedding is the control.
+        encode: The latents of a sparse autoencoder of that layer, of states of shape `(…, hidden)`.
+        seed: Of the folds.
+    """
+    count = len(decoder_layers(model))
+    others = sorted({count // 4, 3 * count // 4, count - 2} - {layer})
+    layers = sorted({layer, *others})
+    parts = [entity_states(model, tokenizer, names, layers) for names in ([concept], known, unknown)]
+
+    def at(place: int) -> tuple["Tensor", "Tensor", "Tensor"]:
+        target, first, second = (part[:, :, place] for part in parts)
+        return target[0], first, second
+
+    here = compared(*at(1 + layers.index(layer)), seed=seed)
+    control = compared(*at(0), seed=seed)
+    rows = len(known) + len(unknown)
+    found: dict[str, tuple[float, int, str]] = {
+        "known_unknown_auc": (
+            here.auc,
+            rows,
+            f"AUC of a linear probe that tells known from unknown entities in layer {layer}, in {FOLDS} folds of "
+            "entities that no training has seen",
+        ),
+        "known_unknown_auc_embedding": (
+            control.auc,
+            rows,
+            "the same on the embedding of the name's last token: what the name alone gives away",
+        ),
+        "target_known_percentile": (
+            here.percentile,
+            len(unknown),
+            "share of unknown entities whose probability of being known is below the target's",
+        ),
+        "energy_ratio": (
+            here.energy_ratio,
+            len(unknown),
+            f"energy distance of the target's states from those of unknown entities in layer {layer}, over the median "
+            "of each unknown entity's own",
+        ),
+    }
+    found |= {
+        f"energy_ratio_layer_{other}": (
+            energy_ratio(at(1 + layers.index(other))[0], at(1 + layers.index(other))[2]),
+            len(unknown),
+            f"the same in layer {other}",
+        )
+        for other in others
+    }
+    if encode is not None:
+        target, _, second = (encode(part) for part in at(1 + layers.index(layer)))
+        ratio = energy_ratio(target, second)
+        found |= {"energy_ratio_latents": (ratio, len(unknown), "the same in the autoencoder's latents, before their activation function")}
+    lower = {"target_known_percentile", *(name for name in found if name.startswith("energy_ratio"))}
+    return [
+        Metric(name, "representation", "lower" if name in lower else "none", value, n, definition=definition)
+        for name, (value, n, definition) in found.items()
+    ]
+
+
+def known_unknown_checks(figures: Mapping[str, float | None]) -> list[dict[str, Any]]:
+    """Say whether the probe can tell known from unknown, and whether the target has become unknown.
+
+    Args:
+        figures: Values of the metrics after the change, and `before_auc`, that of the probe before.
+    """
+    auc, control = figures.get("before_auc"), figures.get("known_unknown_auc_embedding")
+    percentile, ratio = figures.get("target_known_percentile"), figures.get("energy_ratio_latents")
+    if auc is None or control is None or percentile is None or ratio is None:
+        return []
+    told = auc >= LEAST_AUC and control <= MOST_CONTROL_AUC
+    return [
+        {
+            "name": "knowledge_can_be_told",
+            "passed": told,
+            "detail": f"probe AUC {auc:.2f} (≥ {LEAST_AUC}), on embeddings {control:.2f} (≤ {MOST_CONTROL_AUC})"
+            + ("" if told else ": in this model and layer, alignment has nothing to stand on"),
+        },
+        {
+            "name": "target_is_unknown",
+            "passed": percentile <= MOST_PERCENTILE and ratio <= MOST_RATIO,
+            "detail": f"at the {percentile:.0%} percentile of unknown entities (≤ {MOST_PERCENTILE:.0%}), energy ratio "
+            f"{ratio:.2f} (≤ {MOST_RATIO})",
+        },
+    ]

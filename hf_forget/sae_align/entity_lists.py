@@ -1,0 +1,168 @@
+"""The known and the unknown entities of a run: asked of the model, made from its world, or given by the user."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from ..data import banks
+from ..data.cache import cache_dir
+from ..data.invented import world_of
+from ..data.model_names import resolve_model
+from ..errors import InputError
+from ..lm.decoding import AnswerGenerator
+from ..lm.prompts import PromptFormat
+from ..lm.remembering import RememberingGenerator, answers_file
+from ..lm.unlearning.preparation import asking_formats
+from .entities import matched_by_length, recombined, sorted_by_knowledge, wordnet_candidates
+
+LEAST = 8
+# How many people and places of WordNet are asked about; those of our own lists of well-known names come first.
+ASKED = 400
+# A word of as many names as these, such as River, does not tell one from the others.
+GENERIC = 4
+
+
+@dataclass(frozen=True)
+class EntityLists:
+    """Known and unknown names by type.
+
+    Args:
+        known, unknown: Names by type; the same types in both.
+
+    Raises:
+        InputError: If there are fewer than eight of either.
+    """
+
+    known: Mapping[str, Sequence[str]]
+    unknown: Mapping[str, Sequence[str]]
+
+    def __post_init__(self) -> None:
+        for what, lists in (("known", self.known), ("unknown", self.unknown)):
+            count = sum(map(len, lists.values()))
+            if count < LEAST:
+                raise InputError(
+                    f"there are {count} {what} entities; give {LEAST} or more, at best 50 known and 100 unknown"
+                )
+        if set(self.known) != set(self.unknown):
+            raise InputError(
+                f"known entities are of the types {sorted(self.known)}, unknown ones of {sorted(self.unknown)}; "
+                "give the same types for both"
+            )
+
+    def halves(self, seed: int = 0) -> "tuple[EntityLists, EntityLists]":
+        """Part each list in two: one half to train on, one to measure on; no name is in both."""
+
+        def half(lists: Mapping[str, Sequence[str]], second: bool) -> dict[str, list[str]]:
+            mixed = {kind: Random(f"{seed} {kind}").sample(list(names), len(names)) for kind, names in lists.items()}
+            return {kind: names[second::2] for kind, names in mixed.items()}
+
+        first, other = (EntityLists(half(self.known, part), half(self.unknown, part)) for part in (False, True))
+        return first, other
+
+    def of(self, kind: str) -> "tuple[list[str], list[str]]":
+        """Return known and unknown names of a type; all of them where there are none of the type."""
+        chosen = [kind] if kind in self.known else list(self.known)
+        return tuple([name for key in chosen for name in names[key]] for names in (self.known, self.unknown))  # type: ignore[return-value]
+
+
+def lists_from(known: Any, unknown: Any) -> EntityLists:
+    """Read the user's lists.
+
+    Args:
+        known, unknown: Names, or names by type, or a text file with one name a line.
+
+    Raises:
+        InputError: If only one of them is given, a file cannot be read, or there are fewer than eight names.
+    """
+    if known is None or unknown is None:
+        raise InputError("known and unknown entities go together; give both lists, or neither")
+    return EntityLists(_by_type(known, "known"), _by_type(unknown, "unknown"))
+
+
+def _by_type(given: Any, what: str) -> dict[str, list[str]]:
+    if isinstance(given, str | Path):
+        try:
+            lines = Path(given).expanduser().read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"the file of {what} entities '{given}' cannot be read: {error}") from error
+        given = [line.strip() for line in lines if line.strip()]
+    lists = given if isinstance(given, Mapping) else {"entity": given}
+    return {str(kind): list(dict.fromkeys(map(str, names))) for kind, names in lists.items()}
+
+
+def found_entities(
+    model: Any, tokenizer: Any, names: Collection[str], *, answers: Path | None = None, seed: int = 0
+) -> EntityLists:
+    """Ask a model which entities it knows; see [`entity_lists`].
+
+    Args:
+        model (`PreTrainedModel`): The original model.
+        tokenizer (`PreTrainedTokenizerBase`): Its tokenizer.
+        names: Names of the target.
+        answers: Where the model's answers are kept between runs; in the cache, by the model's weights, if not given.
+        seed: Which names are recombined.
+    """
+    if answers is None and model.config.name_or_path:
+        resolved = resolve_model(model.config.name_or_path)
+        answers = answers_file(cache_dir() / "answers", {"sha256": resolved.sha256, "revision": resolved.revision})
+    generator = (
+        RememberingGenerator(model, tokenizer, answers, batch_size=64)
+        if answers
+        else AnswerGenerator(model, tokenizer, batch_size=64)
+    )
+    return entity_lists(model, tokenizer, generator, asking_formats(tokenizer)[0], names, seed=seed)
+
+
+def entity_lists(
+    model: Any, tokenizer: Any, generator: Any, asking: PromptFormat, names: Collection[str], *, seed: int = 0
+) -> EntityLists:
+    """Find entities that a model knows, and make as many again and more that it cannot know.
+
+    Known are people and places of WordNet of which the model tells two attributes, or the names of its invented world.
+    Unknown are names recombined from their parts, of the same lengths in tokens.
+
+    Args:
+        model (`PreTrainedModel`): The original model.
+        tokenizer (`PreTrainedTokenizerBase`): Its tokenizer.
+        generator ([`~hf_forget.lm.decoding.AnswerGenerator`]): Asks it.
+        asking: How it is asked.
+        names: Names of the target; no entity shares a word with them, but for such as River.
+        seed: Which names are recombined.
+
+    Raises:
+        InputError: If the model knows too few; the message says how to give lists.
+        AssetError: If WordNet is not installed.
+    """
+    world = world_of(model)
+    found = dict(world.names) if world else _asked(generator, asking)
+    words = {word for name in names for word in name.lower().split()}
+    known, unknown = {}, {}
+    for kind, every in found.items():
+        often = Counter(word for name in every for word in set(name.lower().split()))
+        telling = {word for word in words if often[word] < GENERIC}
+        known[kind] = [name for name in every if name not in names and not telling & set(name.lower().split())]
+        made = recombined(known[kind], 6 * len(known[kind]), taken=every, seed=seed)
+        unknown[kind] = matched_by_length(known[kind], made, tokenizer)
+    kinds = [kind for kind in known if len(known[kind]) >= LEAST and len(unknown[kind]) >= LEAST]
+    if not kinds:
+        raise InputError(
+            "the model tells two attributes of "
+            + ", ".join(f"{len(items)} of the type {kind}" for kind, items in known.items())
+            + f"; {LEAST} known entities of a type are needed: give lists of known and unknown ones"
+        )
+    return EntityLists({kind: known[kind] for kind in kinds}, {kind: unknown[kind] for kind in kinds})
+
+
+def _asked(generator: Any, asking: PromptFormat) -> dict[str, list[str]]:
+    """Names of WordNet that the model knows, by type."""
+    found = {}
+    for kind in ("person", "place"):
+        famous = set(banks.shipped().names[kind])
+        candidates = list({item.name: item for item in wordnet_candidates(kind)}.values())
+        Random(f"candidates {kind}").shuffle(candidates)
+        candidates.sort(key=lambda item: item.name not in famous)
+        found[kind], _ = sorted_by_knowledge(generator, candidates[:ASKED], asking)
+    return found
