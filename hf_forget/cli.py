@@ -24,7 +24,7 @@ EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 VERDICTS = ("forgotten", "partial", "not_forgotten", "collapsed", "insufficient", "better", "same", "worse")
 
 # The recipe behind `hf-forget forget`, by method.
-_FORGET_RECIPES = {"concept_unlearn": "concept_unlearn/smollm2"}
+_FORGET_RECIPES = {"concept_unlearn": "concept_unlearn/smollm2", "sae_align": "sae_align/smollm2"}
 _WITH_OVERRIDES = ("forget", "run", "evaluate", "sweep", "train-sae")
 _GOES_ON_BY_ITSELF = ("sweep", "train-sae")
 _QUIET_LIBRARIES = {

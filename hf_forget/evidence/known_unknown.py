@@ -194,7 +194,13 @@ def known_unknown_metrics(
     if encode is not None:
         target, _, second = (encode(part) for part in at(1 + layers.index(layer)))
         ratio = energy_ratio(target, second)
-        found |= {"energy_ratio_latents": (ratio, len(unknown), "the same in the autoencoder's latents, before their activation function")}
+        found |= {
+            "energy_ratio_latents": (
+                ratio,
+                len(unknown),
+                "the same in the autoencoder's latents, before their activation function",
+            )
+        }
     lower = {"target_known_percentile", *(name for name in found if name.startswith("energy_ratio"))}
     return [
         Metric(name, "representation", "lower" if name in lower else "none", value, n, definition=definition)

@@ -1,6 +1,7 @@
 """Every option of `SAEAlignTrainer`."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ..errors import InputError, suggestion
 from ..lm.unlearning.unlearning_config import UnlearningConfig
@@ -72,6 +73,9 @@ class SAEAlignConfig(UnlearningConfig):
                 f"unknown distance '{self.distance}'; available: {', '.join(DISTANCE_NAMES)}."
                 f"{suggestion(self.distance, DISTANCE_NAMES)}"
             )
+        for item in self.sae or ():
+            if ":" not in item and not Path(item).expanduser().is_dir():
+                raise InputError(f"sae names '{item}', which is neither a folder nor 'release:id'")
         if (self.known_entities is None) != (self.unknown_entities is None):
             raise InputError("known_entities and unknown_entities go together; give both, or neither")
 

@@ -1,5 +1,6 @@
 """SAE alignment on the road: concept unlearning's, with autoencoders, entities, and known against unknown."""
 
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -15,7 +16,7 @@ from .preparation import AlignPreparation
 from .sae_align_config import SAEAlignConfig
 from .sae_align_trainer import SAEAlignTrainer
 from .sae_folder import saes_for
-from .saes import pre_activations
+from .saes import pre_activations, require_sae_lens
 
 
 class SAEAlignMethod(UnlearningMethod):
@@ -34,6 +35,15 @@ class SAEAlignMethod(UnlearningMethod):
         self.saes: dict[int, list[Any]] = {}
         # One half to train on, one to measure on.
         self.entities: tuple[EntityLists, EntityLists] | None = None
+
+    def load(self, configs: dict[str, Any], workspace: Path) -> Subject:
+        """Load the base model and find the probes of the concept.
+
+        Raises:
+            InputError: If sae-lens is missing, or the concept, model or probes cannot be used.
+        """
+        require_sae_lens()
+        return super().load(configs, workspace)
 
     def prepare(self, subject: Subject) -> None:
         """Find the SAE and the entities, and make the rows."""
