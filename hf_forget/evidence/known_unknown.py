@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..lm.representation import decoder_layers, run_to_layer, watched_layers
 from ..lm.rows import padded
-from .energy import energy_distance
 from .report import Metric
 
 if TYPE_CHECKING:
@@ -117,12 +116,23 @@ def energy_ratio(target: "Tensor", unknown: "Tensor") -> float:
     """
     import torch
 
-    own = [
-        float(energy_distance(one, torch.cat([unknown[:place], unknown[place + 1 :]]).flatten(0, 1)))
-        for place, one in enumerate(unknown)
-    ]
-    median = sorted(own)[len(own) // 2]
-    return float(energy_distance(target, unknown.flatten(0, 1))) / median
+    entities, texts = unknown.shape[:2]
+    points = torch.cat([unknown.flatten(0, 1), target]).double()
+    apart = torch.cdist(points, points)
+    # Sums of distances between entities, the target last.
+    group = torch.arange(len(points)) // texts
+    sums = torch.stack([apart[group == place].sum(0) for place in range(entities + 1)])
+    sums = torch.stack([sums[:, group == place].sum(1) for place in range(entities + 1)], dim=1)
+
+    def distance(one: int, others: list[int]) -> float:
+        count = len(others) * texts
+        across = sums[one, others].sum() / (texts * count)
+        within = sums[one, one] / (texts * (texts - 1))
+        return float(2 * across - within - sums[others][:, others].sum() / (count * (count - 1)))
+
+    every = list(range(entities))
+    own = sorted(distance(one, every[:one] + every[one + 1 :]) for one in every)
+    return distance(entities, every) / own[entities // 2]
 
 
 def known_unknown_metrics(

@@ -2,6 +2,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from hf_forget.evidence.energy import energy_distance
 from hf_forget.evidence.known_unknown import (
     TEXTS,
     compared,
@@ -32,6 +33,16 @@ def test_a_target_among_the_known_is_above_all_unknown_and_far_from_them():
     )
     assert among_known.percentile == 1.0 and among_unknown.percentile < 0.95
     assert among_known.energy_ratio > 2 * among_unknown.energy_ratio
+
+
+def test_the_ratio_is_that_of_energy_distances():
+    target, unknown = drawn(1, 1.0, seed=5)[0], drawn(7, 0.0, seed=4)
+    own = sorted(
+        float(energy_distance(unknown[place], torch.cat([unknown[:place], unknown[place + 1 :]]).flatten(0, 1)))
+        for place in range(7)
+    )
+    expected = float(energy_distance(target, unknown.flatten(0, 1))) / own[3]
+    assert energy_ratio(target, unknown) == pytest.approx(expected, rel=1e-4)
 
 
 def test_an_unknown_entity_has_a_ratio_of_about_one():
