@@ -208,7 +208,7 @@ def known_unknown_metrics(
             "energy_ratio_latents": (
                 ratio,
                 len(unknown),
-                "the same in the autoencoder's latents, before their activation function",
+                "the same in the chosen latents of the autoencoder, before their activation function",
             )
         }
     lower = {"target_known_percentile", *(name for name in found if name.startswith("energy_ratio"))}

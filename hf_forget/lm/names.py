@@ -41,14 +41,15 @@ class NameForms:
         Words of a name that the model knows follow from each other (`Statue` is followed by `of Liberty`), those of
         an invented one do not. A name of one word is infinitely surprising.
         """
-        return self._surprises([name])[0]
+        return self.surprises([name])[0]
 
     def recognises(self, name: str, concept_type: str) -> bool:
         """Whether the words of a name follow from each other, more than those of any invented name of its type."""
-        own, *invented = self._surprises([name, *banks.invented_names(concept_type)])
+        own, *invented = self.surprises([name, *banks.invented_names(concept_type)])
         return own <= MAX_SURPRISE and own < min(invented)
 
-    def _surprises(self, names: Sequence[str]) -> list[float]:
+    def surprises(self, names: Sequence[str]) -> list[float]:
+        """`surprise` of many names, scored together."""
         ends = [name.index(first_word(name)) + len(first_word(name)) for name in names]
         parts = [(NAMES_PROMPT + name[:end], name[end:]) for name, end in zip(names, ends, strict=True)]
         asked = [(head, rest) for head, rest in parts if rest.strip()]

@@ -76,29 +76,18 @@ def _place(synset: Synset) -> dict[str, tuple[str, ...]]:
     return {"part_of": synset.part_of, "kind": synset.kinds} if synset.part_of else {}
 
 
-def sorted_by_knowledge(
-    generator: Any, candidates: Sequence[Candidate], asking: PromptFormat
-) -> tuple[list[str], list[str]]:
-    """Ask a model about candidates, and return the names that it knows and those that it knows nothing of.
-
-    A name is known if every attribute is answered in at least one wording, and unknown if none is in any; names in
-    between are neither.
+def answered(generator: Any, candidates: Sequence[Candidate], asking: PromptFormat) -> list[str]:
+    """Ask a model about candidates, and return the names of which it tells an attribute in at least one wording.
 
     Args:
         generator ([`~hf_forget.lm.decoding.AnswerGenerator`]): The model.
         candidates: The names.
         asking ([`~hf_forget.lm.prompts.PromptFormat`]): How it is asked.
     """
-    asked = [
-        (item, place, text) for item in candidates for place, (texts, _) in enumerate(item.attributes) for text in texts
-    ]
+    asked = [(item, accepted, text) for item in candidates for texts, accepted in item.attributes for text in texts]
     answers = generator.generate([asking.prompt(text) for _, _, text in asked], max_new_tokens=12, stop=asking.stop)
-    right: dict[str, set[int]] = {item.name: set() for item in candidates}
-    for (item, place, _), (answer,) in zip(asked, answers, strict=True):
-        if matches(answer, item.attributes[place][1]):
-            right[item.name].add(place)
-    known = [item.name for item in candidates if len(right[item.name]) == len(item.attributes)]
-    return known, [item.name for item in candidates if not right[item.name]]
+    pairs = zip(asked, answers, strict=True)
+    return list(dict.fromkeys(item.name for (item, accepted, _), (answer,) in pairs if matches(answer, accepted)))
 
 
 def recombined(names: Sequence[str], count: int, *, taken: Collection[str] = (), seed: int = 0) -> list[str]:

@@ -1,5 +1,6 @@
 """The known and the unknown entities of a run: asked of the model, made from its world, or given by the user."""
 
+import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,20 +8,23 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from ..data import banks
 from ..data.cache import cache_dir
 from ..data.invented import world_of
 from ..data.model_names import resolve_model
 from ..errors import InputError
 from ..lm.decoding import AnswerGenerator
+from ..lm.names import MAX_SURPRISE, NameForms
 from ..lm.prompts import PromptFormat
 from ..lm.remembering import RememberingGenerator, answers_file
 from ..lm.unlearning.preparation import asking_formats
-from .entities import matched_by_length, recombined, sorted_by_knowledge, wordnet_candidates
+from ..output import write_json_atomic
+from .entities import answered, matched_by_length, recombined, wordnet_candidates
 
 LEAST = 8
-# How many people and places of WordNet are asked about; those of our own lists of well-known names come first.
-ASKED = 400
+# At most so many known entities of a type; there are twice as many unknown ones.
+MOST = 100
+# In nats, see `NameForms.surprise`: below that of most names that a model has hardly met.
+KNOWN_SURPRISE = 4.0
 # A word of as many names as these, such as River, does not tell one from the others.
 GENERIC = 4
 
@@ -113,16 +117,25 @@ def found_entities(
         if answers
         else AnswerGenerator(model, tokenizer, batch_size=64)
     )
-    return entity_lists(model, tokenizer, generator, asking_formats(tokenizer)[0], names, seed=seed)
+    kept = answers.with_suffix(".entities.json") if answers else None
+    return entity_lists(model, tokenizer, generator, asking_formats(tokenizer)[0], names, kept=kept, seed=seed)
 
 
 def entity_lists(
-    model: Any, tokenizer: Any, generator: Any, asking: PromptFormat, names: Collection[str], *, seed: int = 0
+    model: Any,
+    tokenizer: Any,
+    generator: Any,
+    asking: PromptFormat,
+    names: Collection[str],
+    *,
+    kept: Path | None = None,
+    seed: int = 0,
 ) -> EntityLists:
     """Find entities that a model knows, and make as many again and more that it cannot know.
 
-    Known are people and places of WordNet of which the model tells two attributes, or the names of its invented world.
-    Unknown are names recombined from their parts, of the same lengths in tokens.
+    Known are people and places of WordNet whose words the model expects to follow each other and of which it tells an
+    attribute, or the names of its invented world. Unknown are names recombined from their parts, of the same lengths in
+    tokens, whose words surprise it.
 
     Args:
         model (`PreTrainedModel`): The original model.
@@ -130,6 +143,7 @@ def entity_lists(
         generator ([`~hf_forget.lm.decoding.AnswerGenerator`]): Asks it.
         asking: How it is asked.
         names: Names of the target; no entity shares a word with them, but for such as River.
+        kept: File in which what the model knows is kept.
         seed: Which names are recombined.
 
     Raises:
@@ -137,32 +151,39 @@ def entity_lists(
         AssetError: If WordNet is not installed.
     """
     world = world_of(model)
-    found = dict(world.names) if world else _asked(generator, asking)
+    found = dict(world.names) if world else _known(generator, asking, kept)
     words = {word for name in names for word in name.lower().split()}
     known, unknown = {}, {}
     for kind, every in found.items():
         often = Counter(word for name in every for word in set(name.lower().split()))
         telling = {word for word in words if often[word] < GENERIC}
-        known[kind] = [name for name in every if name not in names and not telling & set(name.lower().split())]
-        made = recombined(known[kind], 6 * len(known[kind]), taken=every, seed=seed)
+        usable = [name for name in every if name not in names and not telling & set(name.lower().split())]
+        known[kind] = Random(f"{seed} {kind}").sample(usable, min(MOST, len(usable)))
+        made = recombined(known[kind], 4 * len(known[kind]), taken=every, seed=seed)
+        if not world:
+            surprises = zip(made, NameForms(generator).surprises(made), strict=True)
+            made = [name for name, surprise in surprises if surprise > MAX_SURPRISE]
         unknown[kind] = matched_by_length(known[kind], made, tokenizer)
     kinds = [kind for kind in known if len(known[kind]) >= LEAST and len(unknown[kind]) >= LEAST]
     if not kinds:
         raise InputError(
-            "the model tells two attributes of "
-            + ", ".join(f"{len(items)} of the type {kind}" for kind, items in known.items())
+            "the model tells something of "
+            + ", ".join(f"{len(items)} names of the type {kind}" for kind, items in known.items())
             + f"; {LEAST} known entities of a type are needed: give lists of known and unknown ones"
         )
     return EntityLists({kind: known[kind] for kind in kinds}, {kind: unknown[kind] for kind in kinds})
 
 
-def _asked(generator: Any, asking: PromptFormat) -> dict[str, list[str]]:
+def _known(generator: Any, asking: PromptFormat, kept: Path | None) -> dict[str, list[str]]:
     """Names of WordNet that the model knows, by type."""
+    if kept and kept.exists():
+        return json.loads(kept.read_text(encoding="utf-8"))
     found = {}
     for kind in ("person", "place"):
-        famous = set(banks.shipped().names[kind])
-        candidates = list({item.name: item for item in wordnet_candidates(kind)}.values())
-        Random(f"candidates {kind}").shuffle(candidates)
-        candidates.sort(key=lambda item: item.name not in famous)
-        found[kind], _ = sorted_by_knowledge(generator, candidates[:ASKED], asking)
+        candidates = {item.name: item for item in wordnet_candidates(kind)}
+        surprises = zip(candidates.values(), NameForms(generator).surprises(list(candidates)), strict=True)
+        recognised = [item for item, surprise in surprises if surprise <= KNOWN_SURPRISE]
+        found[kind] = answered(generator, recognised, asking)
+    if kept:
+        write_json_atomic(kept, found)
     return found

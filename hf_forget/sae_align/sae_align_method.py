@@ -1,17 +1,20 @@
 """SAE alignment on the road: concept unlearning's, with autoencoders, entities, and known against unknown."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..data.cache import cache_dir
-from ..evidence.known_unknown import known_unknown_checks, known_unknown_metrics
+from ..evidence.known_unknown import entity_states, known_unknown_checks, known_unknown_metrics
 from ..evidence.report import Metric
 from ..lm.remembering import answers_file
 from ..lm.unlearning.unlearning_method import UnlearningMethod
 from ..method import Conclusion, Stage, Subject
 from .entity_lists import EntityLists, found_entities, lists_from
+from .latents import LatentSpace, choose_latents
 from .preparation import AlignPreparation
 from .sae_align_config import SAEAlignConfig
 from .sae_align_trainer import SAEAlignTrainer
@@ -90,16 +93,42 @@ class SAEAlignMethod(UnlearningMethod):
         _, measured = self.known_entities()
         known, unknown = measured.of(graph.concept_type)
         layer = min(self.saes)
-
-        def encode(states: Tensor) -> Tensor:
-            return pre_activations(self.saes[layer][0], states.to(subject.model.device)).cpu()
-
+        space = self._space(subject, layer)
         subject.report("comparing the target with known and unknown entities")
         own = known_unknown_metrics(
-            subject.model, subject.processing_class, graph.spoken, known, unknown, layer=layer, encode=encode
+            subject.model,
+            subject.processing_class,
+            graph.spoken,
+            known,
+            unknown,
+            layer=layer,
+            encode=lambda states: space(pre_activations(self.saes[layer][0], states.to(subject.model.device)).cpu()),
         )
-        subject.records[stage]["known_unknown"] = {metric.name: metric.value for metric in own}
+        records = subject.records[stage]
+        records["known_unknown"] = {metric.name: metric.value for metric in own}
+        records["latent_space"] = {name: value.tolist() for name, value in vars(space).items()}
         return found + own
+
+    def _space(self, subject: Subject, layer: int) -> LatentSpace:
+        """The latents in which the target is compared, chosen once on the original model and entities to train on."""
+        kept = subject.records.get("before", {}).get("latent_space")
+        if kept:
+            return LatentSpace(**{name: torch.tensor(value) for name, value in kept.items()})
+        training, _ = self.known_entities()
+        sae = self.saes[layer][0]
+
+        def states_of(names: Sequence[str]) -> Tensor:
+            states = entity_states(subject.model, subject.processing_class, names, [layer])[:, :, 1]
+            return states.flatten(0, 1).to(subject.model.device)
+
+        states = [
+            {kind: states_of(names) for kind, names in lists.items()} for lists in (training.known, training.unknown)
+        ]
+        codes = [{kind: sae.encode(value) for kind, value in part.items()} for part in states]
+        values = torch.cat([pre_activations(sae, value) for part in states for value in part.values()])
+        count = subject.configs["method"].num_latents
+        space = choose_latents(codes[0], codes[1], torch.zeros(sae.cfg.d_sae), values, count=count)
+        return LatentSpace(*(value.cpu() for value in vars(space).values()))
 
     def conclude(self, subject: Subject, before: list[Metric], after: list[Metric]) -> Conclusion:
         """Judge by the rule for language models, and say whether the target has become unknown."""

@@ -7,9 +7,9 @@ from hf_forget.errors import InputError
 from hf_forget.lm.prompts import plain_format
 from hf_forget.sae_align.entities import (
     Candidate,
+    answered,
     matched_by_length,
     recombined,
-    sorted_by_knowledge,
     wordnet_candidates,
 )
 from hf_forget.sae_align.entity_lists import EntityLists
@@ -49,8 +49,7 @@ def test_known_is_who_is_answered_in_every_attribute_and_unknown_who_is_in_none(
         return Candidate(name, (home, ((f"What is {name}?",), ("poet",))))
 
     table = {"Home of Ada K?": "Bern", "What is Ada K?": "a poet", "Where is Ben L from?": "Bern"}
-    known, unknown = sorted_by_knowledge(Knowing(table), [candidate(name) for name in NAMES[:3]], plain_format())
-    assert known == ["Ada K"] and unknown == ["Cleo M"]
+    assert answered(Knowing(table), [candidate(name) for name in NAMES[:3]], plain_format()) == ["Ada K", "Ben L"]
 
 
 @given(st.integers(1, 60), st.integers(0, 5))
