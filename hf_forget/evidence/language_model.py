@@ -131,7 +131,7 @@ def measure_language_model(
         names = baseline["formats"] if stage == "after" and baseline is not None else options.prompt_formats
         formats = answers.prompt_formats(names, tokenizer)
         generator = generator or AnswerGenerator(model, tokenizer, batch_size=options.evidence_batch_size)
-        attacker = Attacker(model, generator, formats[0], probes, options, base_grid, attack_seconds)
+        attacker = Attacker(model, tokenizer, generator, formats[0], probes, options, base_grid, attack_seconds)
         if stage == "before" and answers_file:
             # Not for the attacks, which change the weights.
             generator = RememberingGenerator(model, tokenizer, answers_file, batch_size=options.evidence_batch_size)

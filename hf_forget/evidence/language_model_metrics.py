@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .answers import answered
-from .attacks.quantize import BASE_GRID, COUNTED_GRIDS
-from .attacks.recovery import LEFT_OUT, VARIANTS, Recovery, recoveries, worst
+from .attack_metrics import quantized_metrics, recovery_metrics, relearnt_metrics
 from .collapse import KL_TOKENS, TEMPERATURE, perplexity
 from .given_away import CONTROL_NAMES
 from .intervals import cluster_bootstrap_mean, clustered_wilson, paired_difference, wilson
@@ -72,7 +71,7 @@ def before_metrics(probes: ProbeSet, before: Records) -> list[Metric]:
         *_inner(probes, before),
         *_retain_rates(probes, before),
         *_health(before),
-        *_quantized(before, before),
+        *quantized_metrics(before, before),
     ]
     # The sham run starts from the same model, so its figures before are these.
     return metrics + [_as_sham(metric) for metric in metrics if metric.name in _sham_names()]
@@ -106,8 +105,9 @@ def after_metrics(
         *_retain_differences(probes, before, after),
         _retain_kept(before, after),
         *_health(after),
-        *_quantized(before, after),
-        *_recoveries(probes, before, after),
+        *quantized_metrics(before, after),
+        *recovery_metrics(probes, before, after),
+        *relearnt_metrics(after),
         *_sham(probes, before, sham),
     ]
     if reference is None:
@@ -301,73 +301,6 @@ def _health(records: Records) -> list[Metric]:
         )
     )
     return metrics
-
-
-def _quantized(before: Records, records: Records) -> list[Metric]:
-    """Return the accuracy on each grid: before, that of the quantized base on rows that it answers unquantized."""
-    outcomes = records["attacks"].get("quantize") or before["attacks"].get("quantize") or {}
-    metrics = []
-    for name, grid in (COUNTED_GRIDS | BASE_GRID).items():
-        if name in BASE_GRID and name not in outcomes:
-            continue
-        outcome = (records["attacks"].get("quantize") or {}).get(name) or {"status": "not_run", "reason": LEFT_OUT}
-        good = outcome["status"] == "ok"
-        definition = f"forget rows that the base answers, answered with the weights rounded {grid.description}"
-        count = len(outcome["answers"]) if good else None
-        value = outcome["accuracy"] if good else None
-        metrics.append(
-            Metric(
-                f"quantized_accuracy_{name}",
-                "attack",
-                "lower",
-                value,
-                count,
-                wilson(round(value * count), count) if value is not None and count else None,
-                status=outcome["status"],
-                definition=definition if good else f"{definition}; {outcome['reason']}",
-            )
-        )
-    return metrics
-
-
-def _recoveries(probes: ProbeSet, before: Records, after: Records) -> list[Metric]:
-    facts = {probe.id: probe.fact_id for probe in probes.probes}
-    metrics = []
-    for kind in VARIANTS:
-        found = recoveries(before, after, kind)
-        counted = "counted grids" if kind == "quantize" else "six prompts"
-        worst_text = f"the worst of the {counted}; the verdict allows 10"
-        metrics.append(_recovery(f"recovery_{kind}", worst(found, kind), worst_text, facts))
-        for name, recovery in found.items():
-            text = f"variant {name.replace('_', ' ')}"
-            if name in BASE_GRID:
-                text = f"{BASE_GRID[name].description}, the grid the base was de-quantised from; outside the verdict"
-            metrics.append(_recovery(f"recovery_{kind}_{name}", recovery, text, facts))
-    return metrics
-
-
-def _recovery(name: str, recovery: Recovery, text: str, facts: Mapping[str, str]) -> Metric:
-    definition = (
-        f"{text}. Points of the attacked rows that the base answers, that are answered under attack and not without "
-        "it, less those of the control: the same attack on the original model about invented names"
-    )
-    if recovery.points is None or recovery.control is None or recovery.back is None:
-        definition = f"{definition}; {recovery.reason}"
-        return Metric(name, "attack", "lower", None, status=recovery.status, definition=definition)
-    by_fact: dict[str, list[bool]] = {}
-    for row, back in recovery.back.items():
-        by_fact.setdefault(facts[row], []).append(back)
-    rate = clustered_wilson(by_fact)
-    interval = (max(0.0, 100 * rate.low - recovery.control), max(0.0, 100 * rate.high - recovery.control))
-    return Metric(
-        name,
-        "attack",
-        "lower",
-        recovery.points,
-        len(recovery.back),
-        interval,
-        definition=f"{definition}. The control's are {recovery.control:.1f}",
-    )
 
 
 def _sham_names() -> list[str]:

@@ -6,6 +6,8 @@ from typing import Literal
 from ..errors import InputError, suggestion
 
 COUNTED_ATTACKS = ("quantize", "prompt")
+# Reported beside the verdict.
+FURTHER_ATTACKS = ("relearn",)
 
 
 @dataclass
@@ -21,7 +23,7 @@ class EvidenceOptions:
             `yes` trains it unless cached, `auto` uses it when cached, `no` leaves it out.
         sampled_answers (`int`, defaults to `8`): Answers drawn at temperature 1 per question for the sampled recall.
         attacks (`list[str]`, defaults to `["quantize", "prompt"]`): Attacks that are run. The verdict needs these two;
-            one that is left out counts as not run, never as passed.
+            one that is left out counts as not run, never as passed. `relearn` is reported beside it.
         evidence_batch_size (`int`, defaults to `96`): Questions per batch.
         max_forget_rows (`int`, *optional*): At most so many forget questions, chosen by `evidence_seed`.
         max_retain_rows (`int`, *optional*, defaults to `420`): At most so many retain questions, all if none; fewer
@@ -50,7 +52,7 @@ class EvidenceOptions:
     )
     attacks: list[str] = field(
         default_factory=lambda: list(COUNTED_ATTACKS),
-        metadata={"help": "Attacks that are run; the verdict needs quantize and prompt."},
+        metadata={"help": "Attacks that are run: quantize and prompt, which the verdict needs, and relearn."},
     )
     evidence_batch_size: int = field(default=96, metadata={"help": "Questions per batch while measuring."})
     max_forget_rows: int | None = field(default=None, metadata={"help": "At most so many forget questions."})
@@ -74,10 +76,9 @@ class EvidenceOptions:
         if self.probes is not None and not self.probes.strip():
             raise InputError("probes is empty; give the path of a probe file or leave the key out.")
         for attack in self.attacks:
-            if attack not in COUNTED_ATTACKS:
+            if attack not in (available := (*COUNTED_ATTACKS, *FURTHER_ATTACKS)):
                 raise InputError(
-                    f"attacks names '{attack}'; available: {', '.join(COUNTED_ATTACKS)}."
-                    f"{suggestion(attack, COUNTED_ATTACKS)}"
+                    f"attacks names '{attack}'; available: {', '.join(available)}.{suggestion(attack, available)}"
                 )
         for name in ("attacks", "prompt_formats"):
             values = getattr(self, name)

@@ -27,4 +27,6 @@ class AlignPreparation(ConceptPreparation):
         held_out: HeldOut,
     ) -> list[Row]:
         """Make alignment rows."""
+        if not self.args.alignment_weight:
+            return []
         return alignment_rows(graph, formats, held_out, count=self.args.alignment_texts, seed=self.args.seed)

@@ -163,11 +163,12 @@ class SAEAlignTrainer(UnlearningTrainer):
 
     def _trained_and_watched(self, model: Any, args: Any) -> list[int]:
         """Freeze what is not trained; the layers that the SAEs read are watched beside those of the retain term."""
-        return sorted({*super()._trained_and_watched(model, args), *self.saes})
+        layers = super()._trained_and_watched(model, args)
+        return sorted({*layers, *self.saes}) if args.alignment_weight else layers
 
     @property
     def _watching(self) -> bool:
-        return True
+        return bool(self.latents) or super()._watching
 
     def _begin(self, *, resumed: bool) -> None:
         """Run the original model on the texts with other entities in the target's place."""

@@ -11,9 +11,10 @@ from .. import answers
 from ..answers import Answer, Generator
 from ..options import EvidenceOptions
 from ..probes import Probe, ProbeSet
-from . import Deadline, Outcome, about_invented_name, invented_names, not_run
+from . import Deadline, Outcome, about_invented_name, attempt, invented_names, not_run
 from .prompt import PROMPT_ATTACKS, prompt_attack
 from .quantize import COUNTED_GRIDS, quantize_attack
+from .relearn import parted, relearn_attack
 
 QUANTIZED_ROWS = 48
 PROMPTED_ROWS = 30
@@ -33,6 +34,7 @@ class Attacker:
 
     Args:
         model: The model, whose weights are changed and put back.
+        tokenizer: Its tokenizer.
         generator: Answers for it.
         form: Prompt format of all attacks.
         probes: Where the rows come from, and the target's names.
@@ -42,6 +44,7 @@ class Attacker:
     """
 
     model: Any
+    tokenizer: Any
     generator: Generator
     form: PromptFormat
     probes: ProbeSet
@@ -67,6 +70,7 @@ class Attacker:
             "rows": {
                 "quantize": [probe.id for probe in rows],
                 "prompt": [probe.id for probe in prompted],
+                **self._relearnt(direct),
             },
             "control": guesses,
             "control_share": {"quantize": _edge_share(rows), "prompt": _edge_share(prompted)},
@@ -112,7 +116,22 @@ class Attacker:
             )
         if prompted and "prompt" in options.attacks:
             records["prompt"] = self._prompt(prompted, plain, self._names(), deadline)
+        if "relearn" in options.attacks:
+            rows = before["attacks"]["rows"]
+            learnt, asked = ([by_id[name] for name in rows[kind]] for kind in ("learnt", "relearn"))
+            records["relearn"] = nothing
+            if learnt and asked:
+                records["relearn"] = attempt(
+                    lambda: relearn_attack(self.model, self.tokenizer, self.form, self._ask, learnt, asked), deadline
+                )
         return {kind: outcomes for kind, outcomes in records.items() if kind in options.attacks}
+
+    def _relearnt(self, known: Sequence[Probe]) -> dict[str, list[str]]:
+        if "relearn" not in self.options.attacks:
+            return {}
+        direct = [*self.probes.by_group("edge"), *self.probes.by_group("node")]
+        learnt, asked = parted(direct, known)
+        return {"learnt": [probe.id for probe in learnt], "relearn": [probe.id for probe in asked]}
 
     def _control(self, edges: Sequence[Probe]) -> list[Probe]:
         """The questions about several invented names."""

@@ -63,6 +63,8 @@ class UnlearningTrainer(ForgetTrainer):
         **kwargs: Any,
     ):
         model = with_adapter(model, peft_config)
+        # The layer whose hidden states an objective on them leads astray.
+        self._steered = -1
         self.objective = get_objective(args.objective)
         self.beta = args.beta if args.beta is not None else self.objective.default_beta
         forget = [row for row in rows.forget if _weight(args, row.kind)]
@@ -106,6 +108,7 @@ class UnlearningTrainer(ForgetTrainer):
         steered = args.steering_layer if args.steering_layer is not None else max(1, round(count / 3))
         (layer,) = checked_layers([min(steered, count - 1)], count, "steering_layer")
         freeze_outside(model, trained or range(max(0, layer - 2), layer + 1), mlp_outputs_only=not trained)
+        self._steered = layer
         return [layer]
 
     def train(self, resume_from_checkpoint: Any = None, **kwargs: Any) -> Any:
@@ -122,7 +125,8 @@ class UnlearningTrainer(ForgetTrainer):
     def _steering_target(self) -> Tensor:
         """`c·u`: a random direction that depends on the seed alone, as long as `beta` mean norms of forget rows."""
         forget = range(self.train_dataset.num_forget)
-        states = torch.cat([self._original.states[row][0] for row in forget if row in self._original.states])
+        place = self._layers.index(self._steered)
+        states = torch.cat([self._original.states[row][place] for row in forget if row in self._original.states])
         direction = torch.rand(states.shape[-1], generator=torch.Generator().manual_seed(self.args.seed)).to(states)
         return self.beta * states.norm(dim=-1).mean() * direction / direction.norm()
 
@@ -264,7 +268,8 @@ class UnlearningTrainer(ForgetTrainer):
             return self.args.representation_weight * self._original.distances(states, row_index)
         led = [row.is_forgotten for row in rows]
         kept = [-1 if forgotten else row for forgotten, row in zip(led, row_index, strict=True)]
-        towards = self.objective.loss([own[0] for own in states], self._target)
+        place = self._layers.index(self._steered)
+        towards = self.objective.loss([own[place] for own in states], self._target)
         return torch.where(torch.tensor(led, device=towards.device), towards, self._original.distances(states, kept))
 
     @property
