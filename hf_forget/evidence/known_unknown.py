@@ -76,12 +76,16 @@ def entity_states(model: Any, tokenizer: Any, names: Sequence[str], layers: Sequ
     return torch.stack([found[row] for row in range(len(rows))]).unflatten(0, (len(names), len(TEXTS)))
 
 
-def compared(target: "Tensor", known: "Tensor", unknown: "Tensor", *, seed: int = 0) -> KnownUnknown:
+def compared(
+    target: "Tensor", known: "Tensor", unknown: "Tensor", fitted_too: Sequence["Tensor"] = (), *, seed: int = 0
+) -> KnownUnknown:
     """Fit the probe in folds, and place the target among the unknown.
 
     Args:
         target (`Tensor` of shape `(texts, features)`): States of the target.
         known, unknown (`Tensor` of shape `(entities, texts, features)`): Those of entities, five or more of each.
+        fitted_too: Two more such tensors, of known and unknown entities that every probe is fitted on and that count
+            in no figure.
         seed: Of the folds.
     """
     import numpy as np
@@ -94,10 +98,12 @@ def compared(target: "Tensor", known: "Tensor", unknown: "Tensor", *, seed: int 
     features = np.concatenate([known.mean(1).numpy(), unknown.mean(1).numpy()])
     answers = np.array([1] * len(known) + [0] * len(unknown))
     own = target.mean(0, keepdim=True).numpy()
+    more = [part.mean(1).numpy() for part in fitted_too]
+    more_answers = [place == 0 for place, part in enumerate(more) for _ in part]
     scores, above = np.zeros(len(answers)), []
     for fitted, held in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(features, answers):
         probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500, class_weight="balanced"))
-        probe.fit(features[fitted], answers[fitted])
+        probe.fit(np.concatenate([features[fitted], *more]), np.array([*answers[fitted], *more_answers], dtype=int))
         scores[held] = probe.decision_function(features[held])
         above += list(scores[held][answers[held] == 0] < probe.decision_function(own)[0])
     return KnownUnknown(
@@ -143,6 +149,7 @@ def known_unknown_metrics(
     unknown: Sequence[str],
     *,
     layer: int,
+    fitted_too: tuple[Sequence[str], Sequence[str]] = ((), ()),
     encode: Callable[["Tensor"], "Tensor"] | None = None,
     seed: int = 0,
 ) -> list[Metric]:
@@ -154,17 +161,19 @@ def known_unknown_metrics(
         concept: The target's name.
         known, unknown: Entities that no training has seen.
         layer: Decoder layer in which the probe is fitted; the embedding is the control.
+        fitted_too: Known and unknown entities that the probe is fitted on beside the others; they count in no figure.
         encode: The latents of a sparse autoencoder of that layer, of states of shape `(…, hidden)`.
         seed: Of the folds.
     """
     count = len(decoder_layers(model))
     others = sorted({count // 4, 3 * count // 4, count - 2} - {layer})
     layers = sorted({layer, *others})
-    parts = [entity_states(model, tokenizer, names, layers) for names in ([concept], known, unknown)]
+    every = [[concept], known, unknown, *(fitted_too if all(fitted_too) else ())]
+    parts = [entity_states(model, tokenizer, names, layers) for names in every]
 
-    def at(place: int) -> tuple["Tensor", "Tensor", "Tensor"]:
-        target, first, second = (part[:, :, place] for part in parts)
-        return target[0], first, second
+    def at(place: int) -> tuple["Tensor", "Tensor", "Tensor", list["Tensor"]]:
+        target, first, second, *more = (part[:, :, place] for part in parts)
+        return target[0], first, second, more
 
     here = compared(*at(1 + layers.index(layer)), seed=seed)
     control = compared(*at(0), seed=seed)
@@ -173,8 +182,8 @@ def known_unknown_metrics(
         "known_unknown_auc": (
             here.auc,
             rows,
-            f"AUC of a linear probe that tells known from unknown entities in layer {layer}, in {FOLDS} folds of "
-            "entities that no training has seen",
+            f"AUC of a linear probe that tells known from unknown entities in layer {layer}, on entities that neither "
+            "it nor the training has seen",
         ),
         "known_unknown_auc_embedding": (
             control.auc,
@@ -202,7 +211,8 @@ def known_unknown_metrics(
         for other in others
     }
     if encode is not None:
-        target, _, second = (encode(part) for part in at(1 + layers.index(layer)))
+        target, _, second, _ = at(1 + layers.index(layer))
+        target, second = encode(target), encode(second)
         ratio = energy_ratio(target, second)
         found |= {
             "energy_ratio_latents": (

@@ -22,7 +22,7 @@ from .entities import answered, matched_by_length, recombined, wordnet_candidate
 
 LEAST = 8
 # At most so many known entities of a type; there are twice as many unknown ones.
-MOST = 100
+MOST = 150
 # In nats, see `NameForms.surprise`: below that of most names that a model has hardly met.
 KNOWN_SURPRISE = 4.0
 # A word of as many names as these, such as River, does not tell one from the others.

@@ -17,7 +17,7 @@ class SAEAlignConfig(UnlearningConfig):
     Args:
         sae (`list[str]`, *optional*): Sparse autoencoders that read the model's residual stream: folders, or
             `release:id` of published ones. One is trained on WordNet and kept in the cache if none is given.
-        sae_layer (`int`, *optional*): Decoder layer of the one that is trained; three fifths of the depth when not
+        sae_layer (`int`, *optional*): Decoder layer of the one that is trained; two fifths of the depth when not
             given.
         known_entities, unknown_entities (`str`, *optional*): Text files with one name a line, 8 or more. Found by
             asking the model, and made from the parts of known names, when not given.

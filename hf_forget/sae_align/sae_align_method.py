@@ -90,7 +90,7 @@ class SAEAlignMethod(UnlearningMethod):
         """Ask the probes, attack the model, and see where the target stands among known and unknown entities."""
         found = super().measure(subject, stage)
         graph = self.known_rows().graph
-        _, measured = self.known_entities()
+        training, measured = self.known_entities()
         known, unknown = measured.of(graph.concept_type)
         layer = min(self.saes)
         space = self._space(subject, layer)
@@ -102,6 +102,7 @@ class SAEAlignMethod(UnlearningMethod):
             known,
             unknown,
             layer=layer,
+            fitted_too=training.of(graph.concept_type),
             encode=lambda states: space(pre_activations(self.saes[layer][0], states.to(subject.model.device)).cpu()),
         )
         records = subject.records[stage]

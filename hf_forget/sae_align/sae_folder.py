@@ -21,7 +21,7 @@ from .saes import hooked_layer, load_sae
 
 QUALITY_FILE = "quality.json"
 # Where a model is entity-aware, as a share of its depth; measured on SmolLM2, see recipes/sae_align/README.md.
-DEFAULT_DEPTH = 0.5
+DEFAULT_DEPTH = 0.4
 WORLD_TOKENS = 400_000
 WORDNET_TEXTS = "WordNet's definitions and short texts about its named things"
 
@@ -87,7 +87,7 @@ def default_sae(
     Args:
         model (`PreTrainedModel`): The original model, loaded from a folder or by name.
         tokenizer (`PreTrainedTokenizerBase`): Its tokenizer.
-        layer: Index of the decoder layer; half of the depth if not given.
+        layer: Index of the decoder layer; two fifths of the depth if not given.
         report: Called with a line of text where a step begins.
 
     Raises:
