@@ -24,7 +24,6 @@ TEXTS = (
     "In the evening they spoke of {name}",
     "The next question is about {name}",
 )
-FOLDS = 5
 BATCH = 32
 # Of the probe, beside the claim that it finds knowledge; and of the target after alignment.
 LEAST_AUC, MOST_CONTROL_AUC = 0.85, 0.6
@@ -76,39 +75,32 @@ def entity_states(model: Any, tokenizer: Any, names: Sequence[str], layers: Sequ
     return torch.stack([found[row] for row in range(len(rows))]).unflatten(0, (len(names), len(TEXTS)))
 
 
-def compared(
-    target: "Tensor", known: "Tensor", unknown: "Tensor", fitted_too: Sequence["Tensor"] = (), *, seed: int = 0
-) -> KnownUnknown:
-    """Fit the probe in folds, and place the target among the unknown.
+def compared(target: "Tensor", known: "Tensor", unknown: "Tensor", fitted: tuple["Tensor", "Tensor"]) -> KnownUnknown:
+    """Fit the probe on some entities, and place the target among others.
 
     Args:
         target (`Tensor` of shape `(texts, features)`): States of the target.
-        known, unknown (`Tensor` of shape `(entities, texts, features)`): Those of entities, five or more of each.
-        fitted_too: Two more such tensors, of known and unknown entities that every probe is fitted on and that count
-            in no figure.
-        seed: Of the folds.
+        known, unknown (`Tensor` of shape `(entities, texts, features)`): Those of entities.
+        fitted: Two more such tensors, of the known and the unknown entities that the probe is fitted on.
     """
     import numpy as np
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
-    from sklearn.model_selection import StratifiedKFold
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    features = np.concatenate([known.mean(1).numpy(), unknown.mean(1).numpy()])
-    answers = np.array([1] * len(known) + [0] * len(unknown))
-    own = target.mean(0, keepdim=True).numpy()
-    more = [part.mean(1).numpy() for part in fitted_too]
-    more_answers = [place == 0 for place, part in enumerate(more) for _ in part]
-    scores, above = np.zeros(len(answers)), []
-    for fitted, held in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(features, answers):
-        probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500, class_weight="balanced"))
-        probe.fit(np.concatenate([features[fitted], *more]), np.array([*answers[fitted], *more_answers], dtype=int))
-        scores[held] = probe.decision_function(features[held])
-        above += list(scores[held][answers[held] == 0] < probe.decision_function(own)[0])
+    def features(first: "Tensor", second: "Tensor") -> tuple[np.ndarray, np.ndarray]:
+        together = np.concatenate([part.mean(1).numpy() for part in (first, second)])
+        return together, np.array([1] * len(first) + [0] * len(second))
+
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500, class_weight="balanced"))
+    probe.fit(*features(*fitted))
+    inputs, answers = features(known, unknown)
+    scores = probe.decision_function(inputs)
+    own = probe.decision_function(target.mean(0, keepdim=True).numpy())[0]
     return KnownUnknown(
         auc=float(roc_auc_score(answers, scores)),
-        percentile=float(np.mean(above)),
+        percentile=float(np.mean(scores[answers == 0] < own)),
         energy_ratio=energy_ratio(target, unknown),
     )
 
@@ -149,9 +141,8 @@ def known_unknown_metrics(
     unknown: Sequence[str],
     *,
     layer: int,
-    fitted_too: tuple[Sequence[str], Sequence[str]] = ((), ()),
+    fitted: tuple[Sequence[str], Sequence[str]],
     encode: Callable[["Tensor"], "Tensor"] | None = None,
-    seed: int = 0,
 ) -> list[Metric]:
     """Measure the probe, the target's place among the unknown, and energy-distance ratios.
 
@@ -161,22 +152,19 @@ def known_unknown_metrics(
         concept: The target's name.
         known, unknown: Entities that no training has seen.
         layer: Decoder layer in which the probe is fitted; the embedding is the control.
-        fitted_too: Known and unknown entities that the probe is fitted on beside the others; they count in no figure.
+        fitted: Known and unknown entities that the probe is fitted on; names and parts of names should be others.
         encode: The latents of a sparse autoencoder of that layer, of states of shape `(…, hidden)`.
-        seed: Of the folds.
     """
     count = len(decoder_layers(model))
     others = sorted({count // 4, 3 * count // 4, count - 2} - {layer})
     layers = sorted({layer, *others})
-    every = [[concept], known, unknown, *(fitted_too if all(fitted_too) else ())]
-    parts = [entity_states(model, tokenizer, names, layers) for names in every]
+    parts = [entity_states(model, tokenizer, names, layers) for names in ([concept], known, unknown, *fitted)]
 
-    def at(place: int) -> tuple["Tensor", "Tensor", "Tensor", list["Tensor"]]:
-        target, first, second, *more = (part[:, :, place] for part in parts)
-        return target[0], first, second, more
+    def at(place: int) -> tuple["Tensor", "Tensor", "Tensor", tuple["Tensor", "Tensor"]]:
+        target, first, second, third, fourth = (part[:, :, place] for part in parts)
+        return target[0], first, second, (third, fourth)
 
-    here = compared(*at(1 + layers.index(layer)), seed=seed)
-    control = compared(*at(0), seed=seed)
+    here, control = compared(*at(1 + layers.index(layer))), compared(*at(0))
     rows = len(known) + len(unknown)
     found: dict[str, tuple[float, int, str]] = {
         "known_unknown_auc": (

@@ -57,19 +57,34 @@ class EntityLists:
             )
 
     def halves(self, seed: int = 0) -> "tuple[EntityLists, EntityLists]":
-        """Part each list in two: one half to train on, one to measure on; no name is in both."""
+        """Part each list in two: one half to train on, one to measure on.
 
-        def half(lists: Mapping[str, Sequence[str]], second: bool) -> dict[str, list[str]]:
-            mixed = {kind: Random(f"{seed} {kind}").sample(list(names), len(names)) for kind, names in lists.items()}
-            return {kind: names[second::2] for kind, names in mixed.items()}
-
-        first, other = (EntityLists(half(self.known, part), half(self.unknown, part)) for part in (False, True))
-        return first, other
+        No name is in both, and no unknown name stands in another half than the known names whose parts it has.
+        """
+        known: list[dict[str, list[str]]] = [{}, {}]
+        unknown: list[dict[str, list[str]]] = [{}, {}]
+        for kind, names in self.known.items():
+            parts = _parted(names, seed, kind)
+            words = [{word for name in part for word in name.split()} for part in parts]
+            own: tuple[list[str], list[str]] = [], []
+            for name in Random(f"{seed} {kind}").sample(list(self.unknown[kind]), len(self.unknown[kind])):
+                shared = [len(some & set(name.split())) for some in words]
+                place = int(len(own[0]) > len(own[1]) if shared[0] == shared[1] else shared[1] > shared[0])
+                own[place].append(name)
+            for place in (0, 1):
+                known[place][kind], unknown[place][kind] = parts[place], own[place]
+        return EntityLists(known[0], unknown[0]), EntityLists(known[1], unknown[1])
 
     def of(self, kind: str) -> "tuple[list[str], list[str]]":
         """Return known and unknown names of a type; all of them where there are none of the type."""
         chosen = [kind] if kind in self.known else list(self.known)
         return tuple([name for key in chosen for name in names[key]] for names in (self.known, self.unknown))  # type: ignore[return-value]
+
+
+def _parted(names: Sequence[str], seed: int, kind: str) -> tuple[list[str], list[str]]:
+    """Every second name of a mixed list, and the others."""
+    mixed = Random(f"{seed} {kind}").sample(list(names), len(names))
+    return mixed[::2], mixed[1::2]
 
 
 def lists_from(known: Any, unknown: Any) -> EntityLists:
@@ -159,7 +174,13 @@ def entity_lists(
         telling = {word for word in words if often[word] < GENERIC}
         usable = [name for name in every if name not in names and not telling & set(name.lower().split())]
         known[kind] = Random(f"{seed} {kind}").sample(usable, min(MOST, len(usable)))
-        made = recombined(known[kind], 4 * len(known[kind]), taken=every, seed=seed)
+        # Within each half, so that no probe is fitted on the parts of names that it is measured on.
+        made = [
+            name
+            for half in _parted(known[kind], seed, kind)
+            for name in recombined(half, 4 * len(half), taken=every, seed=seed)
+        ]
+        Random(f"{seed} {kind}").shuffle(made)
         if not world:
             surprises = zip(made, NameForms(generator).surprises(made), strict=True)
             made = [name for name, surprise in surprises if surprise > MAX_SURPRISE]

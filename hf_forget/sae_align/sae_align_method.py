@@ -102,7 +102,7 @@ class SAEAlignMethod(UnlearningMethod):
             known,
             unknown,
             layer=layer,
-            fitted_too=training.of(graph.concept_type),
+            fitted=training.of(graph.concept_type),
             encode=lambda states: space(pre_activations(self.saes[layer][0], states.to(subject.model.device)).cpu()),
         )
         records = subject.records[stage]

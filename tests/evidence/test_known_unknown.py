@@ -20,16 +20,17 @@ def drawn(entities, centre, *, seed, texts=4, width=6):
 
 
 def test_the_probe_tells_what_is_apart_and_nothing_else():
-    unknown, same, apart = (drawn(30, centre, seed=seed) for seed, centre in enumerate((0.0, 0.0, 3.0)))
-    assert compared(apart[0], apart, unknown).auc > 0.95
-    assert 0.25 < compared(same[0], same, unknown).auc < 0.75
+    unknown, same, apart = (drawn(60, centre, seed=seed) for seed, centre in enumerate((0.0, 0.0, 3.0)))
+    assert compared(apart[0], apart[:30], unknown[:30], (apart[30:], unknown[30:])).auc > 0.95
+    assert 0.25 < compared(same[0], same[:30], unknown[:30], (same[30:], unknown[30:])).auc < 0.75
 
 
 def test_a_target_among_the_known_is_above_all_unknown_and_far_from_them():
-    known, unknown = drawn(30, 3.0, seed=0), drawn(30, 0.0, seed=1)
+    known, unknown = drawn(60, 3.0, seed=0), drawn(60, 0.0, seed=1)
+    fitted = known[30:], unknown[30:]
     among_known, among_unknown = (
-        compared(drawn(1, 3.0, seed=2)[0], known, unknown),
-        compared(unknown[3], known, unknown),
+        compared(drawn(1, 3.0, seed=2)[0], known[:30], unknown[:30], fitted),
+        compared(unknown[3], known[:30], unknown[:30], fitted),
     )
     assert among_known.percentile == 1.0 and among_unknown.percentile < 0.95
     assert among_known.energy_ratio > 2 * among_unknown.energy_ratio
@@ -77,7 +78,7 @@ def test_metrics_name_every_layer_that_is_looked_at(tiny_llama):
     )
     known, unknown = ([f"{word} {number}" for number in range(6)] for word in ("Known", "Strange"))
     metrics = known_unknown_metrics(
-        model, tokenizer, "Isaac Newton", known, unknown, layer=1, encode=lambda x: x[..., :3]
+        model, tokenizer, "Isaac Newton", known, unknown, layer=1, fitted=(known, unknown), encode=lambda x: x[..., :3]
     )
     names = [metric.name for metric in metrics]
     assert "energy_ratio_latents" in names and "energy_ratio_layer_0" in names
