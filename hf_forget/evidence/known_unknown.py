@@ -158,13 +158,16 @@ def known_unknown_metrics(
     count = len(decoder_layers(model))
     others = sorted({count // 4, 3 * count // 4, count - 2} - {layer})
     layers = sorted({layer, *others})
-    parts = [entity_states(model, tokenizer, names, layers) for names in ([concept], known, unknown, *fitted)]
+    target, second = (entity_states(model, tokenizer, names, layers) for names in ([concept], unknown))
+    # Those that only the probe needs are not run any further than it reads.
+    first, *more = (entity_states(model, tokenizer, names, [layer]) for names in (known, *fitted))
+    place = 1 + layers.index(layer)
 
-    def at(place: int) -> tuple["Tensor", "Tensor", "Tensor", tuple["Tensor", "Tensor"]]:
-        target, first, second, third, fourth = (part[:, :, place] for part in parts)
-        return target[0], first, second, (third, fourth)
+    def probed(place: int, own: int) -> KnownUnknown:
+        pair = more[0][:, :, own], more[1][:, :, own]
+        return compared(target[0, :, place], first[:, :, own], second[:, :, place], pair)
 
-    here, control = compared(*at(1 + layers.index(layer))), compared(*at(0))
+    here, control = probed(place, 1), probed(0, 0)
     rows = len(known) + len(unknown)
     found: dict[str, tuple[float, int, str]] = {
         "known_unknown_auc": (
@@ -192,16 +195,14 @@ def known_unknown_metrics(
     }
     found |= {
         f"energy_ratio_layer_{other}": (
-            energy_ratio(at(1 + layers.index(other))[0], at(1 + layers.index(other))[2]),
+            energy_ratio(target[0, :, 1 + layers.index(other)], second[:, :, 1 + layers.index(other)]),
             len(unknown),
             f"the same in layer {other}",
         )
         for other in others
     }
     if encode is not None:
-        target, _, second, _ = at(1 + layers.index(layer))
-        target, second = encode(target), encode(second)
-        ratio = energy_ratio(target, second)
+        ratio = energy_ratio(encode(target[0, :, place]), encode(second[:, :, place]))
         found |= {
             "energy_ratio_latents": (
                 ratio,
