@@ -22,12 +22,12 @@ class SAEAlignConfig(UnlearningConfig):
         known_entities, unknown_entities (`str`, *optional*): Text files with one name a line, 8 or more. Found by
             asking the model, and made from the parts of known names, when not given.
         alignment_weight (`float`, defaults to `1.0`): Weight of the alignment loss.
-        alignment_share (`float`, defaults to `1.0`): How often texts for alignment come up among the forget rows.
+        alignment_share (`float`, defaults to `2.0`): How often texts for alignment come up among the forget rows.
         alignment_texts (`int`, defaults to `96`): Texts about the target, at most.
         margin (`float`, defaults to `1.0`): By how much the target shall be nearer to unknown than to known entities,
             in units of the distance of these from each other.
         distance (`str`, defaults to `"energy"`): `energy`, `mmd` or `mean`.
-        num_latents (`int`, defaults to `1024`): Latents that are compared.
+        num_latents (`int`, defaults to `4096`): Latents that are compared, at most: those that tell known from unknown.
         positions (`list[str]`, *optional*): Where: `entity`, the last token of the name, and `answer`, the end of the
             text; both when not given.
         entities_per_text (`int`, defaults to `8`): Known, and unknown, entities that stand in each text.
@@ -45,18 +45,18 @@ class SAEAlignConfig(UnlearningConfig):
     known_entities: str | None = field(default=None, metadata={"help": "File with one known name a line."})
     unknown_entities: str | None = field(default=None, metadata={"help": "File with one unknown name a line."})
     alignment_weight: float = field(default=1.0, metadata={"help": "Weight of the alignment loss."})
-    alignment_share: float = field(default=1.0, metadata={"help": "How often texts for alignment come up."})
+    alignment_share: float = field(default=2.0, metadata={"help": "How often texts for alignment come up."})
     alignment_texts: int = field(default=96, metadata={"help": "Texts about the target, at most."})
     margin: float = field(default=1.0, metadata={"help": "By how much nearer to unknown than to known entities."})
     distance: str = field(default="energy", metadata={"help": f"One of {', '.join(DISTANCE_NAMES)}."})
-    num_latents: int = field(default=1024, metadata={"help": "Latents that are compared."})
+    num_latents: int = field(default=4096, metadata={"help": "Latents that are compared."})
     positions: list[str] | None = field(default=None, metadata={"help": "entity, answer; both if not given."})
     entities_per_text: int = field(default=8, metadata={"help": "Known, and unknown, entities in each text."})
     edge_weight: float = field(default=0.0, metadata={"help": "Weight of edge rows (λ_E)."})
     node_weight: float = field(default=0.0, metadata={"help": "Weight of node rows (λ_N)."})
     explanation_weight: float = field(default=0.0, metadata={"help": "Weight of explanation rows (λ_X)."})
     node_share: float = field(default=1.0, metadata={"help": "How often node rows come up."})
-    max_steps: int = field(default=40, metadata={"help": "Number of optimizer steps."})
+    max_steps: int = field(default=45, metadata={"help": "Number of optimizer steps."})
 
     @property
     def position_indices(self) -> list[int]:
