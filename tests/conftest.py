@@ -167,3 +167,12 @@ def _saved(model, tokenizer, folder: Path) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def no_hub(tmp_path, monkeypatch):
+    """Neither the Hub nor anything that was once loaded from it."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    # The library reads the variable when it is imported.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))

@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..lm.representation import decoder_layers, run_to_layer, watched_layers
-from ..lm.rows import padded
+from ..lm.representation import decoder_layers, states_at
 from .report import Metric
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ TEXTS = (
     "In the evening they spoke of {name}",
     "The next question is about {name}",
 )
-BATCH = 32
 # Of the probe, beside the claim that it finds knowledge; and of the target after alignment.
 LEAST_AUC, MOST_CONTROL_AUC = 0.85, 0.6
 MOST_PERCENTILE, MOST_RATIO = 0.9, 1.5
@@ -60,19 +58,13 @@ def entity_states(model: Any, tokenizer: Any, names: Sequence[str], layers: Sequ
     start = [tokenizer.bos_token_id] if tokenizer.bos_token_id is not None else []
     texts = [text.format(name=name) for name in names for text in TEXTS]
     rows = [start + ids for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
-    order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
-    found: dict[int, Tensor] = {}
-    embed = model.get_input_embeddings()
+    ends = [[len(row) - 1] for row in rows]
+    states = states_at(model, rows, ends, layers)[:, :, 0]
     with torch.no_grad():
-        for begin in range(0, len(order), BATCH):
-            part = order[begin : begin + BATCH]
-            ids, mask = (item.to(model.device) for item in padded([rows[row] for row in part]))
-            with watched_layers(model, layers) as seen:
-                run_to_layer(model, ids, mask, max(layers))
-            outputs = torch.stack([embed(ids), *seen], dim=1).float()
-            for place, row in enumerate(part):
-                found[row] = outputs[place, :, len(rows[row]) - 1].cpu()
-    return torch.stack([found[row] for row in range(len(rows))]).unflatten(0, (len(names), len(TEXTS)))
+        last = torch.tensor([row[-1] for row in rows], device=model.device)
+        embedded = model.get_input_embeddings()(last).float()
+    found = torch.cat([embedded[:, None], states], dim=1).cpu()
+    return found.unflatten(0, (len(names), len(TEXTS)))
 
 
 def compared(target: "Tensor", known: "Tensor", unknown: "Tensor", fitted: tuple["Tensor", "Tensor"]) -> KnownUnknown:
@@ -118,9 +110,7 @@ def energy_ratio(target: "Tensor", unknown: "Tensor") -> float:
     points = torch.cat([unknown.flatten(0, 1), target]).double()
     apart = torch.cdist(points, points)
     # Sums of distances between entities, the target last.
-    group = torch.arange(len(points)) // texts
-    sums = torch.stack([apart[group == place].sum(0) for place in range(entities + 1)])
-    sums = torch.stack([sums[:, group == place].sum(1) for place in range(entities + 1)], dim=1)
+    sums = apart.unflatten(1, (-1, texts)).unflatten(0, (-1, texts)).sum((1, 3))
 
     def distance(one: int, others: list[int]) -> float:
         count = len(others) * texts

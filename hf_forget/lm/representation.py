@@ -1,13 +1,15 @@
 """Hidden states inside a model: where its decoder layers are, how to watch them, and how far two of them are apart."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+STATES_BATCH = 32
 
 
 def decoder_layers(model: Any) -> "Sequence[nn.Module]":
@@ -148,3 +150,40 @@ def run_to_layer(model: Any, input_ids: "Tensor", attention_mask: "Tensor", laye
     finally:
         handle.remove()
     return seen[0]
+
+
+def states_at(
+    model: Any,
+    sequences: Sequence[Sequence[int]],
+    positions: Sequence[Sequence[int]],
+    layers: Sequence[int],
+    *,
+    precision: Callable[[], AbstractContextManager] = nullcontext,
+) -> "Tensor":
+    """Run token ids as far as the last layer asked for, and return states at some positions.
+
+    Args:
+        model: A causal LM.
+        sequences: Token ids of each row.
+        positions: Of each row where it is read, equally many of every row.
+        layers: Decoder layers, in ascending order.
+        precision: Makes the context in which the model runs.
+
+    Returns:
+        Float32 `Tensor` of shape `(rows, layers, positions, hidden)`.
+    """
+    import torch
+
+    from .rows import padded
+
+    order = sorted(range(len(sequences)), key=lambda row: len(sequences[row]))
+    found: dict[int, Tensor] = {}
+    with torch.no_grad():
+        for start in range(0, len(order), STATES_BATCH):
+            part = order[start : start + STATES_BATCH]
+            ids, mask = (item.to(model.device) for item in padded([sequences[row] for row in part]))
+            with watched_layers(model, layers) as seen, precision():
+                run_to_layer(model, ids, mask, max(layers))
+            outputs = torch.stack(seen, dim=1).float()
+            found |= {row: outputs[place][:, list(positions[row])] for place, row in enumerate(part)}
+    return torch.stack([found[row] for row in range(len(sequences))])

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ..data import banks
-from ..lm.representation import run_to_layer, watched_layers
-from ..lm.rows import IGNORE_INDEX, Row, padded, tokenize_row
+from ..lm.representation import run_to_layer, states_at
+from ..lm.rows import IGNORE_INDEX, Row, tokenize_row
 from .activations import token_batches
 from .alignment import Distance, alignment_loss
 from .alignment_rows import REQUESTS, about, cut_behind
@@ -46,24 +46,16 @@ class EntityReader:
     max_length: int
     precision: Callable[[], AbstractContextManager]
 
-    @torch.no_grad()
     def states(self, rows: Sequence[Row]) -> Tensor:
         """Return the states of rows of kind `alignment`, shape `(rows, layers, 2, hidden)`: name, then end of text."""
         examples = [tokenize_row(row.prompt, row.completion, self.tokenizer, self.max_length) for row in rows]
-        order = sorted(range(len(rows)), key=lambda row: len(examples[row]["input_ids"]))
-        found: dict[int, Tensor] = {}
-        for start in range(0, len(order), BATCH):
-            part = order[start : start + BATCH]
-            ids, mask = padded([examples[row]["input_ids"] for row in part])
-            ids, mask = ids.to(self.model.device), mask.to(self.model.device)
-            with watched_layers(self.model, self.layers) as seen, self.precision():
-                run_to_layer(self.model, ids, mask, max(self.layers))
-            outputs = torch.stack(seen, dim=1).float()
-            for place, row in enumerate(part):
-                labels = examples[row]["labels"]
-                name, end = name_position(labels), len(labels) - 1
-                found[row] = outputs[place][:, [name, end]]
-        return torch.stack([found[row] for row in range(len(rows))])
+        return states_at(
+            self.model,
+            [example["input_ids"] for example in examples],
+            [[name_position(example["labels"]), len(example["labels"]) - 1] for example in examples],
+            self.layers,
+            precision=self.precision,
+        )
 
 
 def name_position(labels: Sequence[int]) -> int:

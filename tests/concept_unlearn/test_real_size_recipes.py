@@ -29,15 +29,6 @@ RETAIN = [
 SHORT = {"max_steps": 2, "warmup_steps": 0, "bf16": False, "use_cpu": True, "save_strategy": "no", "disable_tqdm": True}
 
 
-@pytest.fixture
-def no_hub(tmp_path, monkeypatch):
-    """Neither the Hub nor anything that was once loaded from it."""
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    # The library reads the variable when it is imported.
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-
-
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_dry_run_finds_nothing_wrong_but_that_the_hub_is_out_of_reach(name, no_hub, tmp_path):
     hub_id = RECIPES[name][0]

@@ -1,6 +1,6 @@
 """Relearning: how fast a few training steps on other facts about the target bring back those that nobody trained on."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -8,14 +8,13 @@ from ...lm.forward import labelled_forward
 from ...lm.objectives import nll_loss
 from ...lm.prompts import PromptFormat
 from ...lm.rows import RowCollator, tokenize_row
-from ..answers import Answer
 from ..probes import Probe
 from . import Outcome, accuracy
+from .quantize import Ask
 
 if TYPE_CHECKING:
     import torch
 
-Ask = Callable[[Sequence[Probe]], Mapping[str, Answer]]
 STEPS = (1, 5, 10, 20)
 LEARNING_RATE = 5e-5
 BATCH_SIZE = 8
@@ -59,7 +58,7 @@ def relearn_attack(
     import torch
 
     examples = [
-        {**tokenize_row(form.prompt(probe.question), form.completion(probe.answers[0]), tokenizer, MAX_LENGTH)}
+        tokenize_row(form.prompt(probe.question), form.completion(probe.answers[0]), tokenizer, MAX_LENGTH)
         for probe in learnt
     ]
     collate = RowCollator(tokenizer.pad_token_id or 0)
