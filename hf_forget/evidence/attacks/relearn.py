@@ -8,9 +8,9 @@ from ...lm.forward import labelled_forward
 from ...lm.objectives import nll_loss
 from ...lm.prompts import PromptFormat
 from ...lm.rows import RowCollator, tokenize_row
+from ..answers import Ask
 from ..probes import Probe
 from . import Outcome, accuracy
-from .quantize import Ask
 
 if TYPE_CHECKING:
     import torch
