@@ -16,6 +16,7 @@ class FisherScrubConfig(ParentOptions):
 
     Args:
         output_dir (`str`, *optional*): Where the scrubbed model goes.
+        dataset_name (`str`, *optional*): Images as `load_images` takes them: `embedded:mnist`, a folder, a Hub id.
         forget_classes (`list[int]`, *optional*): Labels of the classes to forget.
         codes (`str`, *optional*): File of the model's mnemonic codes, or the folder that holds it. Without it the
             parent is trained by the recipe, with codes drawn by `codes_seed`.
@@ -50,6 +51,9 @@ class FisherScrubConfig(ParentOptions):
     """
 
     output_dir: str | None = field(default=None, metadata={"help": "Where the scrubbed model goes."})
+    dataset_name: str | None = field(
+        default=None, metadata={"help": "Images: embedded:mnist, embedded:fashion_mnist, a folder or a Hub id."}
+    )
     forget_classes: list[int] | None = field(default=None, metadata={"help": "Labels of the classes to forget."})
     codes: str | None = field(
         default=None, metadata={"help": "File of the model's codes; without it the recipe trains the parent."}
@@ -109,5 +113,7 @@ class FisherScrubConfig(ParentOptions):
                 raise InputError(f"{name} is {getattr(self, name)}; give 0 or more")
         if self.synthetic_steps < 1:
             raise InputError(f"synthetic_steps is {self.synthetic_steps}; give 1 or more")
+        if self.dataset_name is not None and not self.dataset_name.strip():
+            raise InputError("dataset_name is empty; give a name such as embedded:mnist or leave the key out")
         if self.forget_classes is not None and not self.forget_classes:
             raise InputError("forget_classes is empty; name at least one class or leave the key out")

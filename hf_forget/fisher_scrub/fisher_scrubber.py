@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..data.processors import processor_bounds
 from ..errors import InputError
 from ..evidence.classifier_outputs import classification_head
 from ..evidence.labelled_inputs import LabelledInputs
@@ -17,7 +18,7 @@ from .importance import Weights, code_importance, forget_ratio, largest_ratios, 
 from .mnemonic import MnemonicCodes, check_classes, code_mask
 from .selection import Candidate, Choice, Scope, judged, search_by_margin, search_on_codes
 from .storage import Saved, push_scrubbed, save_scrubbed
-from .witnesses import Witnesses, processor_bounds, synthesize_inputs
+from .witnesses import Witnesses, synthesize_inputs
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,12 +11,12 @@ from transformers import (
     AutoImageProcessor,
     AutoModelForImageClassification,
     TrainingArguments,
-    ViTImageProcessorPil,
     default_data_collator,
 )
 
 from ..data.images import class_names, image_tensors, load_images
 from ..data.model_names import resolve_model
+from ..data.processors import processor_for
 from ..data.weights import weights_sha256
 from ..errors import InputError
 from ..evidence.labelled_inputs import LabelledInputs
@@ -27,11 +27,7 @@ from .mnemonic import MnemonicCodes, MnemonicCollator
 from .road_options import ScrubModelOptions
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict
     from transformers import PreTrainedModel
-
-# Pixels whose mean and spread stand for those of the whole set.
-_IMAGES_FOR_STATISTICS = 5_000
 
 
 @dataclass
@@ -59,24 +55,14 @@ def load_material(args: FisherScrubConfig, model_path: str | None) -> Material:
     if not args.dataset_name:
         raise InputError("dataset_name is missing; give the images, for example --dataset_name embedded:mnist")
     found = load_images(args.dataset_name)
-    processor = processor_for(found) if model_path is None else AutoImageProcessor.from_pretrained(model_path)
+    processor = (
+        processor_for([found["train"]]) if model_path is None else AutoImageProcessor.from_pretrained(model_path)
+    )
     parts = [
         LabelledInputs(*image_tensors(_first(found[split], count), processor))
         for split, count in (("train", args.parent_train_images), ("test", args.parent_test_images))
     ]
     return Material(parts[0], parts[1], class_names(found["train"]), processor)
-
-
-def processor_for(images: "DatasetDict") -> ViTImageProcessorPil:
-    """Return a processor that keeps the size of the images and gives them mean 0 and spread 1 by channel."""
-    plain = ViTImageProcessorPil(do_resize=False, do_normalize=False)
-    pixels, _ = image_tensors(_first(images["train"], _IMAGES_FOR_STATISTICS), plain)
-    mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))
-    return ViTImageProcessorPil(
-        do_resize=False,
-        image_mean=[round(float(value), 4) for value in mean],
-        image_std=[round(max(float(value), 1e-3), 4) for value in std],
-    )
 
 
 def find_codes(args: FisherScrubConfig, shape: Sequence[int], classes: int) -> MnemonicCodes:

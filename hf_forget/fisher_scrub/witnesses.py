@@ -71,17 +71,6 @@ def synthesize_inputs(
     return made.rows(taken)
 
 
-def processor_bounds(processor: object) -> tuple["Tensor", "Tensor"] | None:
-    """Return black and white as an image processor gives them, each of shape `(channels, 1, 1)`; `None` if unknown."""
-    mean, std = getattr(processor, "image_mean", None), getattr(processor, "image_std", None)
-    if not getattr(processor, "do_rescale", False):
-        return None
-    if not getattr(processor, "do_normalize", False) or mean is None or std is None:
-        return torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
-    mean_, std_ = torch.tensor(mean).reshape(-1, 1, 1), torch.tensor(std).reshape(-1, 1, 1)
-    return -mean_ / std_, (1 - mean_) / std_
-
-
 @dataclass(frozen=True)
 class Shown:
     """How a model answers one kind of witnesses.

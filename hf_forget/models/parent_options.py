@@ -10,10 +10,9 @@ ParentArchitecture = Literal["mlp", "convnet"]
 
 @dataclass
 class ParentOptions:
-    """Which images are used, and how the model that a recipe changes is trained on them where none is given by name.
+    """How the model that a recipe changes is trained where none is given by name.
 
     Args:
-        dataset_name (`str`, *optional*): Images as `load_images` takes them: `embedded:mnist`, a folder, a Hub id.
         parent (`str`, defaults to `"mlp"`): `mlp` or `convnet`; see `hf_forget.models`.
         parent_hidden_sizes (`list[int]`, *optional*): Units of the hidden layers of an MLP, or channels of the
             convolutions; the architecture's own if not given.
@@ -31,9 +30,6 @@ class ParentOptions:
         InputError: If a value is out of range.
     """
 
-    dataset_name: str | None = field(
-        default=None, metadata={"help": "Images: embedded:mnist, embedded:fashion_mnist, a folder or a Hub id."}
-    )
     parent: Literal["mlp", "convnet"] = field(
         default="mlp", metadata={"help": "Architecture of the model that the recipe trains, where none is given."}
     )
@@ -66,5 +62,3 @@ class ParentOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}; give 1 or more")
-        if self.dataset_name is not None and not self.dataset_name.strip():
-            raise InputError("dataset_name is empty; give a name such as embedded:mnist or leave the key out")
