@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .concept_unlearn import ConceptUnlearnConfig, ConceptUnlearnTrainer
+    from .condensed_merge import MergeWithCondensed, MergeWithCondensedConfig, condense
     from .evidence.report import ForgetReport
     from .fisher_scrub import FisherScrubber, FisherScrubConfig, MnemonicCodes, MnemonicCollator
     from .lm.knowledge import KnowledgeGraph
@@ -28,10 +29,13 @@ _HOME = {
     "FisherScrubber": "fisher_scrub",
     "ForgetReport": "evidence.report",
     "KnowledgeGraph": "lm.knowledge",
+    "MergeWithCondensed": "condensed_merge",
+    "MergeWithCondensedConfig": "condensed_merge",
     "MnemonicCodes": "fisher_scrub",
     "MnemonicCollator": "fisher_scrub",
     "SAEAlignConfig": "sae_align",
     "SAEAlignTrainer": "sae_align",
+    "condense": "condensed_merge",
     "load_recipe": "recipe",
     "register_objective": "lm.objectives",
 }
@@ -43,11 +47,14 @@ __all__ = [
     "FisherScrubber",
     "ForgetReport",
     "KnowledgeGraph",
+    "MergeWithCondensed",
+    "MergeWithCondensedConfig",
     "MnemonicCodes",
     "MnemonicCollator",
     "SAEAlignConfig",
     "SAEAlignTrainer",
     "__version__",
+    "condense",
     "load_recipe",
     "register_objective",
     "run",

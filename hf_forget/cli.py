@@ -5,34 +5,28 @@ import contextlib
 import dataclasses
 import errno
 import hashlib
-import json
-import os
 import re
 import shlex
 import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from .cli_arguments import EXIT_VERDICT, Overrides, build_parser, split_overrides
-from .errors import HfForgetError, InputError, OutputError, nearest, suggestion
+from .cli_preparations import condense, train_sae
+from .cli_shared import from_overrides, quiet_libraries, show
+from .errors import HfForgetError, InputError, OutputError, suggestion
 
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 VERDICTS = ("forgotten", "partial", "not_forgotten", "collapsed", "insufficient", "better", "same", "worse")
 
 # The recipe behind `hf-forget forget`, by method.
 _FORGET_RECIPES = {"concept_unlearn": "concept_unlearn/smollm2", "sae_align": "sae_align/smollm2"}
-_WITH_OVERRIDES = ("forget", "run", "evaluate", "sweep", "train-sae")
-_GOES_ON_BY_ITSELF = ("sweep", "train-sae")
-_QUIET_LIBRARIES = {
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
-    "TRANSFORMERS_VERBOSITY": "error",
-    "TOKENIZERS_PARALLELISM": "false",
-}
+_WITH_OVERRIDES = ("forget", "run", "evaluate", "sweep", "train-sae", "condense")
+_GOES_ON_BY_ITSELF = ("sweep", "train-sae", "condense")
 
 
 class _Terminated(BaseException):
@@ -111,7 +105,7 @@ def _go(args: argparse.Namespace, recipe: str, overrides: dict[str, Any]) -> int
     from .cli_output import Progress, print_plan, print_summary, summary_data
 
     progress = Progress(quiet=args.quiet)
-    with _quiet_libraries(), progress:
+    with quiet_libraries(), progress:
         from .run import run
 
         result = run(
@@ -125,14 +119,14 @@ def _go(args: argparse.Namespace, recipe: str, overrides: dict[str, Any]) -> int
         )
     if result.report is None:
         if result.plan:
-            _show(args, result.plan, lambda: print_plan(result.plan))
+            show(args, result.plan, lambda: print_plan(result.plan))
         return 0
     report, folder = result.report, result.output_dir
     verdict = report.verdict["value"]
     if args.quiet and not args.json:
         print(f"{verdict} {folder}")
     else:
-        _show(args, summary_data(report, folder), lambda: print_summary(report, folder))
+        show(args, summary_data(report, folder), lambda: print_summary(report, folder))
     if required not in (None, verdict):
         print(f"error: the verdict is {verdict}, required was {required}", file=sys.stderr)
         return EXIT_VERDICT
@@ -145,9 +139,9 @@ def _evaluate(args: argparse.Namespace) -> int:
 
     names = {key: args.overrides.pop(key) for key in ("concept", "aliases") if key in args.overrides}
     aliases = names.get("aliases", [])
-    options = _from_overrides(EvidenceOptions, {**args.overrides, "probes": args.probes})
+    options = from_overrides(EvidenceOptions, {**args.overrides, "probes": args.probes})
     progress = Progress(quiet=args.quiet)
-    with _quiet_libraries(), progress:
+    with quiet_libraries(), progress:
         from .evaluate import evaluate
 
         found = evaluate(
@@ -159,34 +153,15 @@ def _evaluate(args: argparse.Namespace) -> int:
             aliases=[aliases] if isinstance(aliases, str) else aliases,
             report=progress.stage,
         )
-    _show(args, found, lambda: print_evaluation(found))
+    show(args, found, lambda: print_evaluation(found))
     return 0
-
-
-def _from_overrides(config_class: type, overrides: Overrides) -> Any:
-    import typing
-
-    from .recipe_types import TypeMismatch, coerce, parse_argument
-
-    hints = typing.get_type_hints(config_class)
-    values = {}
-    for key, value in overrides.items():
-        if key not in hints:
-            close = nearest(key, hints)
-            raise InputError(f"unknown option '--{key}'." + (f" Did you mean '--{close}'?" if close else ""))
-        try:
-            reader = parse_argument if isinstance(value, str) else coerce
-            values[key] = reader(value, hints[key])
-        except TypeMismatch as mismatch:
-            raise InputError(f"--{key}: {mismatch}") from mismatch
-    return config_class(**values)
 
 
 def _sweep(args: argparse.Namespace) -> int:
     from .cli_output import Progress, print_sweep
 
     progress = Progress(quiet=args.quiet)
-    with _quiet_libraries(), progress:
+    with quiet_libraries(), progress:
         from .sweep import sweep
 
         result = sweep(
@@ -197,7 +172,7 @@ def _sweep(args: argparse.Namespace) -> int:
             report=progress.stage,
             progress=progress.step,
         )
-    _show(args, result.to_dict(), lambda: print_sweep(result, args.quiet))
+    show(args, result.to_dict(), lambda: print_sweep(result, args.quiet))
     for run in result.failed if not args.dry_run else []:
         print(f"failed: {run.folder}: {run.error}", file=sys.stderr)
     return 1 if result.failed and not args.dry_run else 0
@@ -214,23 +189,7 @@ def _compare(args: argparse.Namespace) -> int:
             raise OutputError(f"'{args.output_dir}' cannot be written: {error.strerror or error}") from error
         if problem := comparison.plot_problem():
             print(problem, file=sys.stderr)
-    _show(args, comparison.to_dict(), lambda: print(comparison.to_markdown(), end=""))
-    return 0
-
-
-def _train_sae(args: argparse.Namespace) -> int:
-    from .cli_output import Progress, print_table
-
-    progress = Progress(quiet=args.quiet)
-    with _quiet_libraries(), progress:
-        from .sae_align.sae_training import SAETraining
-        from .train_sae import train_sae_for
-
-        training = _from_overrides(SAETraining, args.overrides)
-        found = train_sae_for(
-            args.model, args.layer, args.output_dir, texts=args.texts, training=training, report=progress.stage
-        )
-    _show(args, found, lambda: print_table([[key, str(value)] for key, value in found.items()], ("figure", "")))
+    show(args, comparison.to_dict(), lambda: print(comparison.to_markdown(), end=""))
     return 0
 
 
@@ -250,7 +209,7 @@ def _recipes(args: argparse.Namespace) -> int:
     ]
     header = ("name", "time", "verdict", "purpose")
     rows = [[recipe[key] or "–" for key in header] for recipe in data]
-    _show(args, data, lambda: print_table(rows, ("recipe", *header[1:])))
+    show(args, data, lambda: print_table(rows, ("recipe", *header[1:])))
     return 0
 
 
@@ -267,7 +226,7 @@ def _methods(args: argparse.Namespace) -> int:
 
     recipes = list_recipes()
     data: list[dict[str, Any]] = []
-    with _quiet_libraries():
+    with quiet_libraries():
         for name in available_methods():
             method = get_method(name)
             own = [recipe for recipe in recipes if recipe.method == name]
@@ -281,7 +240,7 @@ def _methods(args: argparse.Namespace) -> int:
         [method["name"], method["task"], method["time"] or "–", method["verdict"] or "–", method["paper"]["title"]]
         for method in data
     ]
-    _show(args, data, lambda: print_table(rows, ("method", "task", "time", "verdict", "paper")))
+    show(args, data, lambda: print_table(rows, ("method", "task", "time", "verdict", "paper")))
     return 0
 
 
@@ -300,7 +259,7 @@ def _copy(args: argparse.Namespace) -> int:
         shutil.copyfile(source, destination)
     except (OSError, shutil.SameFileError) as error:
         raise OutputError(f"'{destination}' cannot be written: {getattr(error, 'strerror', None) or error}") from error
-    _show(args, {"path": str(destination)}, lambda: print(destination))
+    show(args, {"path": str(destination)}, lambda: print(destination))
     return 0
 
 
@@ -308,24 +267,24 @@ def _fetch_assets(args: argparse.Namespace) -> int:
     from .data.fetching import fetch_embedded
 
     paths = {name: str(path) for name, path in fetch_embedded(args.names).items()}
-    _show(args, paths, lambda: print("\n".join(f"{name}: {path}" for name, path in paths.items())))
+    show(args, paths, lambda: print("\n".join(f"{name}: {path}" for name, path in paths.items())))
     return 0
 
 
 def _doctor(args: argparse.Namespace) -> int:
     from .cli_output import print_table
 
-    with _quiet_libraries():
+    with quiet_libraries():
         from .doctor import diagnose, purge
 
         removed = [str(path) for path in purge()] if args.purge else []
         checks = [] if args.purge else diagnose()
     if args.purge:
-        _show(args, {"removed": removed}, lambda: print("\n".join(removed) or "the cache is empty already"))
+        show(args, {"removed": removed}, lambda: print("\n".join(removed) or "the cache is empty already"))
         return 0
     rows = [[check.name, "ok" if check.ok else "NO", check.detail, check.remedy] for check in checks]
     data = [dataclasses.asdict(check) for check in checks]
-    _show(args, data, lambda: print_table(rows, ("check", "", "found", "what to do")))
+    show(args, data, lambda: print_table(rows, ("check", "", "found", "what to do")))
     return 0 if all(check.ok for check in checks) else 1
 
 
@@ -335,20 +294,14 @@ _HANDLERS = {
     "evaluate": _evaluate,
     "sweep": _sweep,
     "compare": _compare,
-    "train-sae": _train_sae,
+    "train-sae": train_sae,
+    "condense": condense,
     "recipes": _recipes,
     "methods": _methods,
     "copy": _copy,
     "fetch-assets": _fetch_assets,
     "doctor": _doctor,
 }
-
-
-def _show(args: argparse.Namespace, data: Any, show: Callable[[], None]) -> None:
-    if args.json:
-        print(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
-    else:
-        show()
 
 
 def _explain(message: str, error: BaseException, code: int, arguments: Sequence[str]) -> int:
@@ -362,16 +315,6 @@ def _explain(message: str, error: BaseException, code: int, arguments: Sequence[
         lines.append(f"To go on: hf-forget {shlex.join(again)}")
     print("\n".join(lines), file=sys.stderr)
     return code
-
-
-@contextlib.contextmanager
-def _quiet_libraries() -> Iterator[None]:
-    """Keep the bars, warnings and prints of libraries away from our own lines, and from stdout altogether."""
-    for name, value in _QUIET_LIBRARIES.items():
-        os.environ.setdefault(name, value)
-    warnings.simplefilter("ignore")
-    with contextlib.redirect_stdout(sys.stderr):
-        yield
 
 
 @contextlib.contextmanager

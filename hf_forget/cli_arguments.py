@@ -24,6 +24,9 @@ _SAE_EPILOG = """Any other --key value is an option of the training: architectur
 jumprelu, standard), num_latents, k, sparsity_coefficient, num_tokens, batch_tokens, learning_rate, max_length,
 texts_per_batch, buffer_tokens, bf16, checkpoints, seed. The same command goes on where it was interrupted."""
 
+_CONDENSE_EPILOG = """Any other --key value is an option of the condensation: condensation (dm, dc), images_per_class,
+steps, learning_rate, batch_size, steps_per_model, seed. The same command goes on where it was interrupted."""
+
 _SWEEP_EPILOG = """The spec, in YAML; all but recipe and output_dir may be left out:
   recipe: concept_unlearn/smollm2      a path or the name of a shipped recipe
   output_dir: outputs/objectives       where all results go
@@ -110,6 +113,10 @@ def build_parser(handlers: Mapping[str, Handler]) -> tuple[argparse.ArgumentPars
     sae.add_argument("--layer", metavar="L", type=int, required=True, help="index of the layer whose output is encoded")
     sae.add_argument("--output_dir", metavar="D", required=True, help="where the SAE goes")
     sae.add_argument("--texts", metavar="F", nargs="+", default=[], help="text files; WordNet if none are given")
+    condensed = command("condense", "condense a set of images; resumable", epilog=_CONDENSE_EPILOG)
+    condensed.add_argument("dataset", metavar="IMAGES", help="embedded:mnist, a folder or a Hub id")
+    condensed.add_argument("--output_dir", metavar="D", required=True, help="where the condensed set goes")
+    condensed.add_argument("--config", metavar="F", help="config.json of the models that condense; a small conv net's")
     command("recipes", "list the shipped recipes")
     command("methods", "list the methods")
     copy = command("copy", "copy a shipped recipe to start from")

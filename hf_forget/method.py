@@ -106,6 +106,7 @@ _METHODS = {
     "concept_unlearn": ("hf_forget.concept_unlearn.concept_unlearn_method", "ConceptUnlearnMethod"),
     "sae_align": ("hf_forget.sae_align.sae_align_method", "SAEAlignMethod"),
     "fisher_scrub": ("hf_forget.fisher_scrub.fisher_scrub_method", "FisherScrubMethod"),
+    "condensed_merge": ("hf_forget.condensed_merge.condensed_merge_method", "CondensedMergeMethod"),
 }
 
 

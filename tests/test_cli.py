@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_forget import __version__, cli
+from hf_forget import __version__, cli, cli_shared
 from hf_forget import method as methods
 from hf_forget.cli_arguments import split_overrides
 from hf_forget.cli_output import Progress, duration, number
@@ -36,7 +36,7 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name in ("TOY_FAIL", "TOY_HANG", "RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in cli._QUIET_LIBRARIES.items():
+    for name, value in cli_shared.QUIET_LIBRARIES.items():
         monkeypatch.setenv(name, value)
     from toy_method import make_base
 
