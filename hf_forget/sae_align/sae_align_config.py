@@ -33,6 +33,7 @@ class SAEAlignConfig(UnlearningConfig):
         entities_per_text (`int`, defaults to `8`): Known, and unknown, entities that stand in each text.
         edge_weight, node_weight, explanation_weight (`float`, default to `0.0`): Weights of the rows of concept
             unlearning; above 0 they are forgotten beside the alignment.
+        learning_rate (`float`, defaults to `1e-4`): Peak learning rate.
 
     Raises:
         InputError: If a value is out of range; the message says what is accepted.
@@ -56,6 +57,7 @@ class SAEAlignConfig(UnlearningConfig):
     node_weight: float = field(default=0.0, metadata={"help": "Weight of node rows (λ_N)."})
     explanation_weight: float = field(default=0.0, metadata={"help": "Weight of explanation rows (λ_X)."})
     node_share: float = field(default=1.0, metadata={"help": "How often node rows come up."})
+    learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate."})
     max_steps: int = field(default=45, metadata={"help": "Number of optimizer steps."})
 
     @property

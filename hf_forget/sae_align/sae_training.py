@@ -26,6 +26,7 @@ ARCHITECTURES = {
     "jumprelu": ("JumpReLU", "l0_coefficient", "sparsity_coefficient"),
     "standard": ("Standard", "l1_coefficient", "sparsity_coefficient"),
 }
+LATENTS_PER_UNIT = 5
 _POSITION, _SETTINGS = "position.json", "settings.json"
 
 
@@ -35,10 +36,10 @@ class SAETraining:
 
     Args:
         architecture (`str`, defaults to `"topk"`): `topk`, `batchtopk`, `jumprelu` or `standard`.
-        num_latents (`int`, *optional*): Latents; eight per unit of the model's width if it is `None`.
+        num_latents (`int`, *optional*): Latents; five per unit of the model's width if it is `None`.
         k (`int`, defaults to 64): Active latents of a token, for `topk` and `batchtopk`.
         sparsity_coefficient (`float`, defaults to 1.0): Weight of the sparsity loss of `jumprelu` and `standard`.
-        num_tokens (`int`, defaults to 1_800_000): Tokens that are learnt from; texts are read again where they end.
+        num_tokens (`int`, defaults to 1_000_000): Tokens that are learnt from; texts are read again where they end.
         batch_tokens (`int`, defaults to 2048): Tokens per step.
         learning_rate (`float`, defaults to 1e-3): Highest rate of Adam, reached after a twentieth of the steps and
             lowered to nothing during the last fifth.
@@ -54,7 +55,7 @@ class SAETraining:
     num_latents: int | None = None
     k: int = 64
     sparsity_coefficient: float = 1.0
-    num_tokens: int = 1_800_000
+    num_tokens: int = 1_000_000
     batch_tokens: int = 2048
     learning_rate: float = 1e-3
     max_length: int = 64
@@ -153,7 +154,7 @@ def _new_sae(lens: Any, model: Any, layer: int, training: SAETraining, model_nam
     width = model.config.get_text_config().hidden_size
     config = getattr(lens, f"{prefix}TrainingSAEConfig")(
         d_in=width,
-        d_sae=training.num_latents or 8 * width,
+        d_sae=training.num_latents or LATENTS_PER_UNIT * width,
         device=str(model.device),
         # States are scaled to a mean length of the square root of their width; the scale is folded in at the end.
         normalize_activations="expected_average_only_in",

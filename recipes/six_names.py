@@ -1,6 +1,6 @@
-"""Runs smollm2.yaml on six names and prints the table of README.md; names that are done already are not run again.
+"""Runs a recipe of SmolLM2 on six names and prints a table; names that are done already are not run again.
 
-Command: python recipes/concept_unlearn/six_names.py outputs/six_names [options of the recipe]
+Command: python recipes/six_names.py RECIPE FOLDER [options of the recipe]
 """
 
 import json
@@ -20,25 +20,27 @@ NAMES = (
 CONDITIONS = ("by_wording", "by_relation", "sampled_recall", "retain", "neighbors")
 # What the same recipe on an invented name leaves of the same answers.
 SHAM = ("by_wording_rate", "by_relation_rate", "sampled_recall")
+# What SAE alignment measures beside the answers.
+REPRESENTATION = {
+    "target_known_percentile": "unknown entities below the target",
+    "energy_ratio_latents": "energy ratio",
+    "perplexity": "perplexity",
+}
 STAGES = ("load", "prepare", "measure_before", "apply", "save")
 
 
-def main(folder: Path, options: list[str]) -> None:
+def main(recipe: str, folder: Path, options: list[str]) -> None:
     """Run what is missing, with these options, and print one row per name."""
-    titles = ("name", "verdict", "by wording", "by relation", "sampled", "retain", "neighbors", "also missed")
-    print(f"| {' | '.join([*titles, 'left by the sham run: by wording / by relation / sampled', 'time'])} |")
-    print("|---" * (len(titles) + 2) + "|")
-    for name in NAMES:
+    for place, name in enumerate(NAMES):
         output = folder / name.lower().replace(" ", "-")
         if not output.exists():
-            command = [sys.executable, "-m", "hf_forget", "run", "concept_unlearn/smollm2", "--concept", name]
+            command = [sys.executable, "-m", "hf_forget", "run", recipe, "--concept", name, "--output_dir", str(output)]
             resume = ["--resume"] if output.with_name(output.name + ".partial").exists() else []
-            subprocess.run(
-                [*command, "--output_dir", str(output), "--sham", "yes", *resume, *options],
-                check=True,
-                stdout=subprocess.DEVNULL,
-            )
-        print(row(name, *(read(output / "private" / file) for file in ("forget_report.json", "answers_after.json"))))
+            subprocess.run([*command, *resume, *options], check=True, stdout=subprocess.DEVNULL)
+        cells = row(name, *(read(output / "private" / file) for file in ("forget_report.json", "answers_after.json")))
+        if not place:
+            print(f"| {' | '.join(cells)} |\n{'|---' * len(cells)}|")
+        print(f"| {' | '.join(cells.values())} |")
         sys.stdout.flush()
 
 
@@ -47,15 +49,22 @@ def read(file: Path) -> dict:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def row(name: str, report: dict, answers: dict) -> str:
-    """One row of the table; the time is that of the stages, without the sham run."""
+def row(name: str, report: dict, answers: dict) -> dict[str, str]:
+    """One row of the table, by column; the time is that of the stages, without a sham run."""
     metrics = {metric["name"]: metric for metric in report["metrics"]}
     checks = {check["name"]: check for check in report["checks"]}
     missed = [key for key, check in checks.items() if check["passed"] is False and key not in CONDITIONS]
     seconds = sum(report["timings_s"].get(stage, 0.0) for stage in STAGES) + sum(answers["seconds"].values())
-    cells = [name, report["verdict"]["value"], *(short(checks[key]) for key in CONDITIONS)]
-    sham = " / ".join(left(metrics[f"sham_{name}"]) for name in SHAM)
-    return f"| {' | '.join([*cells, ', '.join(missed) or 'none', sham, f'{seconds:.0f} s'])} |"
+    cells = {"name": name, "verdict": report["verdict"]["value"]}
+    cells |= {key.replace("_", " "): short(checks[key]) for key in CONDITIONS}
+    cells["also missed"] = ", ".join(missed) or "none"
+    if "sham_by_wording_rate" in metrics:
+        rates = " / ".join(left(metrics[f"sham_{name}"]) for name in SHAM)
+        cells["left by the sham run: by wording / by relation / sampled"] = rates
+    for key, title in REPRESENTATION.items():
+        if key in metrics:
+            cells[title] = f"{metrics[key]['before']:.2f} → {metrics[key]['after']:.2f}"
+    return cells | {"time": f"{seconds:.0f} s"}
 
 
 def left(metric: dict) -> str:
@@ -72,4 +81,6 @@ def short(check: dict) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "outputs/six_names"), sys.argv[2:])
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])
