@@ -173,8 +173,8 @@ def summary_data(report: "ForgetReport", folder: Path) -> dict[str, Any]:
 def print_plan(plan: dict[str, Any]) -> None:
     """Print what a dry run found."""
     print(f"The recipe is valid: {plan['method']}, output to {plan['output_dir']}")
-    if plan["model"]:
-        print(f"model: {plan['model']['name']} ({plan['model']['source']})")
+    for model in plan["models"]:
+        print(f"model: {model['name']} ({model['source']})")
     if plan["required_bytes"]:
         print(f"disk space needed: {plan['required_bytes'] / 1e9:.1f} GB")
     for problem in plan["unresolved"]:

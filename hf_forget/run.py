@@ -310,18 +310,19 @@ def _plan(recipe: Recipe, inside: Recipe, output: OutputFolder) -> dict[str, Any
     """
     problems: list[str] = []
     unresolved: list[str] = []
-    model: ResolvedModel | None = None
     try:
         inside.configs()
     except RecipeError as error:
         problems.extend(error.errors)
     name = recipe.values.get("model_name_or_path")
-    try:
-        model = None if name is None else resolve_model(name, prepare=False)
-    except HubUnreachableError as error:
-        unresolved.append(f"model_name_or_path: {error}")
-    except InputError as error:
-        problems.append(str(error))
+    models: list[ResolvedModel] = []
+    for key, given in _model_names(recipe):
+        try:
+            models.append(resolve_model(given, prepare=False))
+        except HubUnreachableError as error:
+            unresolved.append(f"{key}: {error}")
+        except InputError as error:
+            problems.append(str(error))
     for check in (lambda: _check_probes(recipe.values.get("probes")), lambda: _check_output(output, name)):
         try:
             check()
@@ -333,11 +334,21 @@ def _plan(recipe: Recipe, inside: Recipe, output: OutputFolder) -> dict[str, Any
         "method": recipe.method,
         "recipe": to_jsonable(recipe.values),
         "output_dir": str(output.final),
-        "model": None if model is None else to_jsonable(model),
+        "models": to_jsonable(models),
         "required_bytes": output.required_bytes,
         "interrupted_run": output.partial.is_dir(),
         "unresolved": unresolved,
     }
+
+
+def _model_names(recipe: Recipe) -> list[tuple[str, str]]:
+    """The models that a recipe names, each with the key that names it."""
+    found = []
+    for key in ("model_name_or_path", "model_names_or_paths"):
+        value = recipe.values.get(key)
+        names = value if isinstance(value, list) else [] if value is None else [value]
+        found += [(key, str(name)) for name in names]
+    return found
 
 
 def _check_probes(path: str | None) -> None:

@@ -239,7 +239,7 @@ def test_a_dry_run_trains_and_writes_nothing(toy):
     result = toy.run(dry_run=True)
     assert toy.calls == [] and not toy.output.parent.exists()
     assert result.report is None
-    assert result.plan["model"]["source"] == "local" and result.plan["unresolved"] == []
+    assert result.plan["models"][0]["source"] == "local" and result.plan["unresolved"] == []
     size = (toy.base / "model.safetensors").stat().st_size
     assert result.plan["required_bytes"] == 3 * size
 
@@ -258,7 +258,7 @@ def test_a_dry_run_calls_an_unreachable_model_unresolved(toy, monkeypatch):
 
     monkeypatch.setattr("hf_forget.run.resolve_model", unreachable)
     plan = toy.run(dry_run=True, model_name_or_path="some/model").plan
-    assert plan["model"] is None and "Hub cannot be reached" in plan["unresolved"][0]
+    assert plan["models"] == [] and "Hub cannot be reached" in plan["unresolved"][0]
 
 
 def test_a_dry_run_keeps_the_work_of_an_interrupted_run(toy):

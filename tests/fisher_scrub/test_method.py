@@ -113,7 +113,7 @@ def test_impossible_recipe_is_refused_before_anything_is_trained(recipe, tmp_pat
 
 def test_dry_run_needs_no_model_and_reports_mistakes(recipe, tmp_path):
     plan = run(recipe(tmp_path / "out"), dry_run=True).plan
-    assert plan["model"] is None and plan["recipe"]["forget_classes"] == [3, 7]
+    assert plan["models"] == [] and plan["recipe"]["forget_classes"] == [3, 7]
     with pytest.raises(RecipeError, match="sign is 2"):
         run(recipe(tmp_path / "out", sign=2), dry_run=True)
 
