@@ -132,6 +132,7 @@ def known_unknown_metrics(
     *,
     layer: int,
     fitted: tuple[Sequence[str], Sequence[str]],
+    failed: Sequence[str] = (),
     encode: Callable[["Tensor"], "Tensor"] | None = None,
 ) -> list[Metric]:
     """Measure the probe, the target's place among the unknown, and energy-distance ratios.
@@ -143,6 +144,7 @@ def known_unknown_metrics(
         known, unknown: Entities that no training has seen.
         layer: Decoder layer in which the probe is fitted; the embedding is the control.
         fitted: Known and unknown entities that the probe is fitted on; names and parts of names should be others.
+        failed: Names that somebody bears and the model does not know; the probe is read on them, too.
         encode: The latents of a sparse autoencoder of that layer, of states of shape `(…, hidden)`.
     """
     count = len(decoder_layers(model))
@@ -183,6 +185,14 @@ def known_unknown_metrics(
             "of each unknown entity's own",
         ),
     }
+    if failed:
+        strangers = entity_states(model, tokenizer, failed, [layer])[:, :, 1]
+        pair = more[0][:, :, 1], more[1][:, :, 1]
+        found["known_unknown_auc_real"] = (
+            compared(target[0, :, place], first[:, :, 1], strangers, pair).auc,
+            len(known) + len(failed),
+            "AUC of the same probe with real names that the model does not know in the place of recombined ones",
+        )
     found |= {
         f"energy_ratio_layer_{other}": (
             energy_ratio(target[0, :, 1 + layers.index(other)], second[:, :, 1 + layers.index(other)]),

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -35,6 +35,8 @@ class EntityLists:
 
     Args:
         known, unknown: Names by type; the same types in both.
+        failed: Names by type that somebody bears and the model does not know; a second control, on which nothing is
+            trained.
 
     Raises:
         InputError: If there are fewer than eight of either.
@@ -42,6 +44,7 @@ class EntityLists:
 
     known: Mapping[str, Sequence[str]]
     unknown: Mapping[str, Sequence[str]]
+    failed: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for what, lists in (("known", self.known), ("unknown", self.unknown)):
@@ -73,7 +76,7 @@ class EntityLists:
                 own[place].append(name)
             for place in (0, 1):
                 known[place][kind], unknown[place][kind] = parts[place], own[place]
-        return EntityLists(known[0], unknown[0]), EntityLists(known[1], unknown[1])
+        return EntityLists(known[0], unknown[0]), EntityLists(known[1], unknown[1], self.failed)
 
     def of(self, kind: str) -> "tuple[list[str], list[str]]":
         """Return known and unknown names of a type; all of them where there are none of the type."""
@@ -132,7 +135,7 @@ def found_entities(
         if answers
         else AnswerGenerator(model, tokenizer, batch_size=64)
     )
-    kept = answers.with_suffix(".entities.json") if answers else None
+    kept = answers.with_suffix(".names.json") if answers else None
     return entity_lists(model, tokenizer, generator, asking_formats(tokenizer)[0], names, kept=kept, seed=seed)
 
 
@@ -166,10 +169,10 @@ def entity_lists(
         AssetError: If WordNet is not installed.
     """
     world = world_of(model)
-    found = dict(world.names) if world else _known(generator, asking, kept)
+    asked = {"known": dict(world.names), "failed": {}} if world else _asked(generator, asking, kept)
     words = {word for name in names for word in name.lower().split()}
-    known, unknown = {}, {}
-    for kind, every in found.items():
+    known, unknown, failed = {}, {}, {}
+    for kind, every in asked["known"].items():
         often = Counter(word for name in every for word in set(name.lower().split()))
         telling = {word for word in words if often[word] < GENERIC}
         usable = [name for name in every if name not in names and not telling & set(name.lower().split())]
@@ -185,6 +188,8 @@ def entity_lists(
             surprises = zip(made, NameForms(generator).surprises(made), strict=True)
             made = [name for name, surprise in surprises if surprise > MAX_SURPRISE]
         unknown[kind] = matched_by_length(known[kind], made, tokenizer)
+        strangers = [name for name in asked["failed"].get(kind, ()) if not telling & set(name.lower().split())]
+        failed[kind] = matched_by_length(known[kind], strangers, tokenizer, 1.0)
     kinds = [kind for kind in known if len(known[kind]) >= LEAST and len(unknown[kind]) >= LEAST]
     if not kinds:
         raise InputError(
@@ -192,19 +197,23 @@ def entity_lists(
             + ", ".join(f"{len(items)} names of the type {kind}" for kind, items in known.items())
             + f"; {LEAST} known entities of a type are needed: give lists of known and unknown ones"
         )
-    return EntityLists({kind: known[kind] for kind in kinds}, {kind: unknown[kind] for kind in kinds})
+    return EntityLists(*({kind: names[kind] for kind in kinds} for names in (known, unknown, failed)))
 
 
-def _known(generator: Any, asking: PromptFormat, kept: Path | None) -> dict[str, list[str]]:
-    """Names of WordNet that the model knows, by type."""
+def _asked(generator: Any, asking: PromptFormat, kept: Path | None) -> dict[str, dict[str, list[str]]]:
+    """Names of WordNet that the model knows, and such that it neither recognises nor tells anything of, by type."""
     if kept and kept.exists():
         return json.loads(kept.read_text(encoding="utf-8"))
-    found = {}
+    found: dict[str, dict[str, list[str]]] = {"known": {}, "failed": {}}
     for kind in ("person", "place"):
         candidates = {item.name: item for item in wordnet_candidates(kind)}
-        surprises = zip(candidates.values(), NameForms(generator).surprises(list(candidates)), strict=True)
-        recognised = [item for item, surprise in surprises if surprise <= KNOWN_SURPRISE]
-        found[kind] = answered(generator, recognised, asking)
+        surprises = dict(zip(candidates, NameForms(generator).surprises(list(candidates)), strict=True))
+        recognised = [item for name, item in candidates.items() if surprises[name] <= KNOWN_SURPRISE]
+        strange = [item for name, item in candidates.items() if surprises[name] > MAX_SURPRISE]
+        strange = Random(kind).sample(strange, min(2 * MOST, len(strange)))
+        found["known"][kind] = answered(generator, recognised, asking)
+        told = set(answered(generator, strange, asking))
+        found["failed"][kind] = [item.name for item in strange if item.name not in told]
     if kept:
         write_json_atomic(kept, found)
     return found

@@ -103,6 +103,7 @@ class SAEAlignMethod(UnlearningMethod):
             unknown,
             layer=layer,
             fitted=training.of(graph.concept_type),
+            failed=measured.failed.get(graph.concept_type, ()),
             encode=lambda states: space(pre_activations(self.saes[layer][0], states.to(subject.model.device)).cpu()),
         )
         records = subject.records[stage]

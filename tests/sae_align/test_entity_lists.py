@@ -13,6 +13,10 @@ FIRST = ("Ada", "Ben", "Cleo", "Dan", "Eve", "Finn", "Gus", "Hal", "Ida", "Jon")
 LAST = ("Kern", "Lund", "Moor", "Nash", "Orr", "Pike", "Quay", "Rowe", "Sand", "Tate")
 PEOPLE = [f"{first} {last}" for first, last in zip(FIRST, LAST, strict=True)]
 
+STRANGERS = ["Kit Vane", "Lou Wynn", "May Beck", "Ned Cole", "Ora Dunn", "Pat Ford", "Roy Gale", "Sue Hart", "Tom Judd"]
+
+MANY = {"person": [f"{first} {last}" for first in FIRST for last in LAST]}
+
 
 class Model:
     """Recognises the ten people, and answers what is asked about all but the last."""
@@ -22,12 +26,13 @@ class Model:
         return [SimpleNamespace(negative_log_likelihoods=[1.0 if name in PEOPLE else 9.0]) for name in names]
 
     def generate(self, prompts, **options):
-        return [["a poet" if PEOPLE[-1] not in prompt else "no idea"] for prompt in prompts]
+        told = [not any(name in prompt for name in (PEOPLE[-1], *STRANGERS[1:])) for prompt in prompts]
+        return [["a poet" if known else "no idea"] for known in told]
 
 
 @pytest.fixture
 def found(tiny_llama, monkeypatch, tmp_path):
-    asked = [Candidate(name, (((f"What is {name}?",), ("poet",)),)) for name in (*PEOPLE, "Nobody Known")]
+    asked = [Candidate(name, (((f"What is {name}?",), ("poet",)),)) for name in (*PEOPLE, *STRANGERS)]
     monkeypatch.setattr(lists, "wordnet_candidates", lambda kind: asked if kind == "person" else [])
     tokenizer = AutoTokenizer.from_pretrained(tiny_llama)
 
@@ -43,6 +48,14 @@ def test_known_are_recognised_and_answered_and_unknown_are_made_of_their_parts(f
     assert len(made.unknown["person"]) >= 9 and not set(made.unknown["person"]) & set(PEOPLE)
     parts = {word for name in PEOPLE[:9] for word in name.split()}
     assert {word for name in made.unknown["person"] for word in name.split()} <= parts
+
+
+def test_real_names_that_are_neither_recognised_nor_answered_are_a_second_control(found):
+    made = found("Isaac Newton")
+    assert set(made.failed["person"]) <= set(STRANGERS[1:]) and made.failed["person"]
+    training, measured = EntityLists(MANY, MANY, made.failed).halves()
+    assert not training.failed and measured.failed == made.failed
+    assert "May Beck" not in found("May Newton").failed["person"]
 
 
 def test_no_entity_shares_a_word_with_the_target(found):
