@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -176,3 +177,20 @@ def no_hub(tmp_path, monkeypatch):
     # The library reads the variable when it is imported.
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+@pytest.fixture
+def pushed(monkeypatch):
+    """What is uploaded instead of being pushed to the Hub: names of files by repository."""
+    found = {}
+
+    class Api:
+        def create_repo(self, repo_id, **_):
+            return SimpleNamespace(repo_id=repo_id)
+
+        def upload_folder(self, *, repo_id, folder_path, **_):
+            found[repo_id] = sorted(path.name for path in Path(folder_path).rglob("*") if path.is_file())
+            return SimpleNamespace(commit_url=f"https://hub/{repo_id}")
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Api)
+    return found

@@ -21,6 +21,7 @@ from ..evidence.merging import (
 )
 from ..evidence.report import Metric, Verdict
 from ..method import Conclusion, Stage, Subject
+from ..publishing.checkpoint import save_checkpoint
 from .condensed_merge_config import MergeWithCondensedConfig
 from .material import (
     MergeMaterial,
@@ -124,8 +125,7 @@ class CondensedMergeMethod:
 
     def save(self, subject: Subject, folder: Path) -> None:
         """Write a checkpoint that plain `transformers` loads (for our own nets after `import hf_forget.models`)."""
-        subject.model.save_pretrained(folder)
-        subject.processing_class.save_pretrained(folder)
+        save_checkpoint(subject.model, subject.processing_class, folder)
 
     def reload(self, subject: Subject, folder: Path) -> None:
         """Read the merged model back, as a user would."""

@@ -15,6 +15,7 @@ from ..data.images import image_tensors
 from ..errors import InputError
 from ..evidence.classifier_outputs import classification_head
 from ..evidence.labelled_inputs import LabelledInputs
+from ..publishing.checkpoint import push_checkpoint, save_checkpoint
 from .condensed_merge_config import MergeWithCondensedConfig
 from .interpolation import average, reestimate_norms, rescale_units
 from .matching import activation_matching, weight_matching
@@ -139,8 +140,7 @@ class MergeWithCondensed:
         Raises:
             InputError: If nothing has been merged yet.
         """
-        if self.result is None:
-            raise InputError("nothing has been merged yet; call merge() first")
+        self._check_merged()
         kept = {name: value.clone() for name, value in self.model.state_dict().items()}
         self._between(shares)
         found = copy.deepcopy(self.model)
@@ -158,17 +158,35 @@ class MergeWithCondensed:
                 rescale_units(self.model, self._matched_states, shares, data.inputs)
             reestimate_norms(self.model, data.inputs)
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write the merged model, which plain `transformers` loads, and the processor.
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Write the merged model, which plain `transformers` loads, and the processor; returns the folder.
 
         Raises:
             InputError: If nothing has been merged yet.
         """
+        self._check_merged()
+        return save_checkpoint(self.model, self.processing_class, folder)
+
+    def push_to_hub(self, repo_id: str | None = None, *, private: bool | None = None) -> str:
+        """Push the merged model and the processor to the Hub and return the address of the commit.
+
+        Args:
+            repo_id (`str`, *optional*): The repository; `args.hub_model_id` if not given.
+            private (`bool`, *optional*): Whether to create it as a private one.
+
+        Raises:
+            InputError: If nothing has been merged yet, or no repository is given.
+        """
+        self._check_merged()
+        name = repo_id or self.args.hub_model_id
+        if not name:
+            raise InputError("no repository is given; pass repo_id or set hub_model_id")
+        message = "Upload merged model"
+        return push_checkpoint(self.model, self.processing_class, name, private=private, message=message)
+
+    def _check_merged(self) -> None:
         if self.result is None:
             raise InputError("nothing has been merged yet; call merge() first")
-        self.model.save_pretrained(folder)
-        if self.processing_class is not None:
-            self.processing_class.save_pretrained(folder)
 
     def _matched(
         self,

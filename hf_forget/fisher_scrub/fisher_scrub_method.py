@@ -14,12 +14,13 @@ from ..evidence.labelled_inputs import LabelledInputs
 from ..evidence.report import Metric
 from ..method import Conclusion, Stage, Subject
 from ..models.parents import load_parent
+from ..publishing.checkpoint import save_checkpoint
 from ..publishing.redaction import contains_any
 from .fisher_scrub_config import FisherScrubConfig
 from .fisher_scrubber import FisherScrubber, ScrubResult
 from .mnemonic import MnemonicCodes, check_classes
 from .road_options import ScrubEvidenceOptions, ScrubModelOptions
-from .storage import save_private, save_public
+from .storage import save_private
 from .subject import (
     Material,
     find_codes,
@@ -127,7 +128,7 @@ class FisherScrubMethod:
 
     def save(self, subject: Subject, folder: Path) -> None:
         """Write a checkpoint that plain `transformers` loads (for our own nets after `import hf_forget.models`)."""
-        save_public(subject.model, subject.processing_class, folder)
+        save_checkpoint(subject.model, subject.processing_class, folder)
 
     def reload(self, subject: Subject, folder: Path) -> None:
         """Read the scrubbed model back, as a user would."""

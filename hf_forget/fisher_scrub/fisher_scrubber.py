@@ -13,11 +13,12 @@ from ..data.processors import processor_bounds
 from ..errors import InputError
 from ..evidence.classifier_outputs import classification_head
 from ..evidence.labelled_inputs import LabelledInputs
+from ..publishing.checkpoint import push_checkpoint
 from .fisher_scrub_config import FisherScrubConfig
 from .importance import Weights, code_importance, forget_ratio, largest_ratios, scrub_weights
 from .mnemonic import MnemonicCodes, check_classes, code_mask
 from .selection import Candidate, Choice, Scope, judged, search_by_margin, search_on_codes
-from .storage import Saved, push_scrubbed, save_scrubbed
+from .storage import Saved, save_scrubbed
 from .witnesses import Witnesses, synthesize_inputs
 
 if TYPE_CHECKING:
@@ -188,7 +189,8 @@ class FisherScrubber:
         name = repo_id or self.args.hub_model_id
         if not name:
             raise InputError("no repository is given; pass repo_id or set hub_model_id")
-        return push_scrubbed(self, name, private)
+        message = "Upload scrubbed model"
+        return push_checkpoint(self.model, self.processing_class, name, private=private, message=message)
 
     def _check_codes(self) -> None:
         known = Witnesses(self.codes, self.forgotten_classes).show(self.model)["codes"]

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ..errors import InputError
+from ..publishing.checkpoint import save_checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,17 +64,9 @@ class Saved:
 
 def save_scrubbed(scrubber: "FisherScrubber", folder: Path) -> Path:
     """Write the checkpoint into `folder`, and the codes and the original weights into `folder/private`."""
-    save_public(scrubber.model, scrubber.processing_class, folder)
+    save_checkpoint(scrubber.model, scrubber.processing_class, folder)
     save_private(scrubber, folder / PRIVATE)
     return folder
-
-
-def save_public(model: "PreTrainedModel", processing_class: Any, folder: Path) -> None:
-    """Write what may be published: the model and its processor."""
-    folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder)
-    if processing_class is not None:
-        processing_class.save_pretrained(folder)
 
 
 def save_private(scrubber: "FisherScrubber", folder: Path) -> None:
@@ -86,18 +78,6 @@ def save_private(scrubber: "FisherScrubber", folder: Path) -> None:
         names = json.dumps(_with_text_keys(first.names))
         weights = {name: value.cpu().contiguous() for name, value in first.weights.items()}
         save_file(weights, folder / UNDO_FILE, metadata={"format": "pt", _NAMES: names})
-
-
-def push_scrubbed(scrubber: "FisherScrubber", repo_id: str, private: bool | None) -> str:
-    """Upload what `save_public` writes, and nothing else."""
-    from huggingface_hub import HfApi
-
-    api = HfApi()
-    name = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-    with tempfile.TemporaryDirectory() as folder:
-        save_public(scrubber.model, scrubber.processing_class, Path(folder))
-        info = api.upload_folder(repo_id=name, folder_path=folder, commit_message="Upload scrubbed model")
-    return info.commit_url
 
 
 def undo_saved(model: "PreTrainedModel", folder: str | Path) -> None:

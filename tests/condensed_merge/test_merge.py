@@ -94,6 +94,16 @@ def test_saved_and_loaded(pair, tmp_path):
     assert torch.equal(batched_logits(loaded, inputs), batched_logits(merger.model, inputs))
 
 
+def test_pushed(pair, pushed):
+    model, twin, _ = pair
+    merger = MergeWithCondensed([model, twin])
+    merger.merge()
+    assert merger.push_to_hub("me/merged") == "https://hub/me/merged"
+    assert pushed == {"me/merged": ["config.json", "model.safetensors"]}
+    with pytest.raises(InputError, match="hub_model_id"):
+        merger.push_to_hub()
+
+
 def test_the_models_are_not_changed(pair):
     model, twin, inputs = pair
     before = copy.deepcopy(twin.state_dict())

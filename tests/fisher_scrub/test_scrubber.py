@@ -144,20 +144,7 @@ def test_scrub_goes_on_from_a_saved_folder(digits, parent, figures, tmp_path):
     assert figures(loaded, [1, 8])[1] >= 98
 
 
-def test_push_uploads_nothing_private(digits, parent, monkeypatch):
-    pushed = {}
-
-    class Api:
-        def create_repo(self, repo_id, **_):
-            return type("Repo", (), {"repo_id": repo_id})
-
-        def upload_folder(self, *, repo_id, folder_path, **_):
-            from pathlib import Path
-
-            pushed[repo_id] = sorted(p.name for p in Path(folder_path).rglob("*") if p.is_file())
-            return type("Commit", (), {"commit_url": f"https://hub/{repo_id}"})
-
-    monkeypatch.setattr("huggingface_hub.HfApi", Api)
+def test_push_uploads_nothing_private(digits, parent, pushed):
     work = scrubber(digits, parent)
     work.scrub([0])
     assert work.push_to_hub("me/scrubbed") == "https://hub/me/scrubbed"
