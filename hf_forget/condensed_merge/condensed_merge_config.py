@@ -23,7 +23,7 @@ class MergeWithCondensedConfig(ParentOptions):
         head (`str`, defaults to `"shared"`): `shared` where the models use the same outputs for different classes,
             `joined` where the merged model has an output for each class of each model.
         matching_steps (`int`, defaults to 300): Steps of straight-through matching.
-        matching_learning_rate (`float`, defaults to 1e-3): Its rate.
+        matching_learning_rate (`float`, defaults to 1e-2): Its rate.
         matching_batch_size (`int`, defaults to 256): Its inputs per step.
         rescale (`bool`, defaults to `False`): Whether hidden units are given the spread that they have in the models
             that are merged (REPAIR). Norm statistics are estimated anew in any case, where there are data.
@@ -53,7 +53,7 @@ class MergeWithCondensedConfig(ParentOptions):
         default="shared", metadata={"help": "shared, or joined: an output for each class of each model."}
     )
     matching_steps: int = field(default=300, metadata={"help": "Steps of straight-through matching."})
-    matching_learning_rate: float = field(default=1e-3, metadata={"help": "Its rate."})
+    matching_learning_rate: float = field(default=1e-2, metadata={"help": "Its rate."})
     matching_batch_size: int = field(default=256, metadata={"help": "Its inputs per step."})
     rescale: bool = field(default=False, metadata={"help": "Rescale hidden units as REPAIR does."})
     merge_seed: int = field(default=0, metadata={"help": "Seed of order and choice."})

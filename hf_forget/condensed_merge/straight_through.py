@@ -57,7 +57,7 @@ def straight_through_matching(
     *,
     share: float = 0.5,
     steps: int = 300,
-    learning_rate: float = 1e-3,
+    learning_rate: float = 1e-2,
     batch_size: int = 256,
     rescore_every: int = 25,
     seed: int = 0,

@@ -72,6 +72,8 @@ class EntityLatents:
         position: 0 is the end of the name, 1 the end of the text.
         sae: The SAE.
         space: The chosen latents and their scale.
+        centers (`Tensor` of shape `(texts, latents)`): Mean pre-activations of the unknown entities in each text; what
+            the text alone makes of a state is taken out by them.
         known, unknown (`Tensor` of shape `(texts, entities, chosen)`): Those of other entities.
         unit: Distance of the unknown from the known; the unit of the loss.
     """
@@ -80,6 +82,7 @@ class EntityLatents:
     position: int
     sae: Any
     space: LatentSpace
+    centers: Tensor
     known: Tensor
     unknown: Tensor
     unit: Tensor
@@ -93,7 +96,7 @@ class EntityLatents:
             distance: One of [`~hf_forget.sae_align.alignment.DISTANCES`].
             margin: By how much it shall be nearer to the unknown than to the known, in the same unit.
         """
-        own = self.space(pre_activations(self.sae, states.float()))
+        own = self.space(pre_activations(self.sae, states.float()) - self.centers[list(texts)])
 
         def measured(first: Tensor, second: Tensor) -> Tensor:
             return distance(first, second) / self.unit
@@ -148,18 +151,18 @@ def entity_latents(
     every = [{key: states_of(others) for key, others in lists.items()} for lists in (entities.known, entities.unknown)]
     found = []
     for place, layer in enumerate(reader.layers):
-        for sae in saes[layer]:
-            rate = _general_rate(reader, sae, layer)
+        for sae, rate in zip(saes[layer], _general_rates(reader, saes[layer], layer), strict=True):
             for position in positions:
                 known, unknown = (
                     {key: _codes(sae, states[:, place, position]) for key, states in part.items()} for part in every
                 )
-                here = [states[:, :, place, position] for states in bank]
-                values = torch.cat([_pre_activations(sae, states.flatten(0, 1)) for states in here])
-                space = choose_latents(known, unknown, rate, values, count=count)
-                latents = [space(_pre_activations(sae, states)) for states in here]
+                here = [_pre_activations(sae, states[:, :, place, position]) for states in bank]
+                centers = here[1].mean(1)
+                here = [values - centers[:, None] for values in here]
+                space = choose_latents(known, unknown, rate, torch.cat(here, dim=1).flatten(0, 1), count=count)
+                latents = [space(values) for values in here]
                 unit = distance(*(_sample(part.flatten(0, 1), seed) for part in latents)).clamp(min=LEAST_UNIT)
-                found.append(EntityLatents(layer, position, sae, space, latents[0], latents[1], unit))
+                found.append(EntityLatents(layer, position, sae, space, centers, latents[0], latents[1], unit))
     return found
 
 
@@ -197,16 +200,17 @@ def _codes(sae: Any, states: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _general_rate(reader: EntityReader, sae: Any, layer: int) -> Tensor:
-    """On which share of the positions of general text each latent is active."""
+def _general_rates(reader: EntityReader, saes: Sequence[Any], layer: int) -> list[Tensor]:
+    """For each SAE of a layer, on which share of the positions of general text each latent is active."""
     texts = banks.general_text()[: -banks.HELD_BACK_PARAGRAPHS][:GENERAL_TEXTS]
-    active, count = torch.zeros(sae.cfg.d_sae, device=reader.model.device), 0
+    active, count = [torch.zeros(sae.cfg.d_sae, device=reader.model.device) for sae in saes], 0
     for ids, mask in token_batches(reader.tokenizer, texts, batch_size=BATCH, max_length=reader.max_length):
         ids, mask = ids.to(reader.model.device), mask.to(reader.model.device)
         with reader.precision():
             states = run_to_layer(reader.model, ids, mask, layer)
         kept = mask.bool()
         kept[:, 0] = False
-        active += (sae.encode(states[kept].float()) > 0).sum(0)
+        for own, sae in zip(active, saes, strict=True):
+            own += (sae.encode(states[kept].float()) > 0).sum(0)
         count += int(kept.sum())
-    return active / max(count, 1)
+    return [own / max(count, 1) for own in active]
