@@ -163,7 +163,7 @@ class CondensedMergeMethod:
         found: dict[str, tuple[str, list[Tensor]]] = {}
         subject.report("matching by weights alone")
         found["weights"] = (
-            "a merge by weights, without data",
+            "a merge by weights alone",
             outcomes(self._merged(args, matching="weights").model, tasks),
         )
         found["ensemble"] = (
@@ -174,7 +174,7 @@ class CondensedMergeMethod:
             subject.report("matching by weights, and rescaling units")
             rescaled = self._merged(args, matching="weights", rescale=True)
             found["repair"] = (
-                "a merge by weights, with units rescaled on the same data",
+                "the same with units rescaled on the data",
                 outcomes(rescaled.model, tasks),
             )
         if args.data == "condensed":

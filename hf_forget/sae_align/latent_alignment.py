@@ -72,8 +72,8 @@ class EntityLatents:
         position: 0 is the end of the name, 1 the end of the text.
         sae: The SAE.
         space: The chosen latents and their scale.
-        centers (`Tensor` of shape `(texts, latents)`): Mean pre-activations of the unknown entities in each text; what
-            the text alone makes of a state is taken out by them.
+        centers (`Tensor` of shape `(texts, latents)`): What is taken off the pre-activations in each text: the mean of
+            the unknown entities there, or nothing.
         known, unknown (`Tensor` of shape `(texts, entities, chosen)`): Those of other entities.
         unit: Distance of the unknown from the known; the unit of the loss.
     """
@@ -117,6 +117,7 @@ def entity_latents(
     per_text: int,
     count: int,
     distance: Distance,
+    within_texts: bool = False,
     seed: int = 0,
 ) -> list[EntityLatents]:
     """Run the original model on the texts of the target with other entities in its place, and choose the latents.
@@ -132,6 +133,7 @@ def entity_latents(
         per_text: Known, and unknown, entities per text.
         count: Latents that are chosen.
         distance: In which the unit of the loss is measured.
+        within_texts: Whether what the text alone makes of a state is taken out before entities are compared.
         seed: Which entities stand in which text.
 
     Raises:
@@ -157,7 +159,7 @@ def entity_latents(
                     {key: _codes(sae, states[:, place, position]) for key, states in part.items()} for part in every
                 )
                 here = [_pre_activations(sae, states[:, :, place, position]) for states in bank]
-                centers = here[1].mean(1)
+                centers = here[1].mean(1) if within_texts else torch.zeros_like(here[1][:, 0])
                 here = [values - centers[:, None] for values in here]
                 space = choose_latents(known, unknown, rate, torch.cat(here, dim=1).flatten(0, 1), count=count)
                 latents = [space(values) for values in here]

@@ -31,6 +31,8 @@ class SAEAlignConfig(UnlearningConfig):
         positions (`list[str]`, *optional*): Where: `entity`, the last token of the name, and `answer`, the end of the
             text; both when not given.
         entities_per_text (`int`, defaults to `8`): Known, and unknown, entities that stand in each text.
+        within_texts (`bool`, defaults to `False`): Take out what the text alone makes of a state, the mean over unknown
+            entities, before entities are compared.
         edge_weight, node_weight, explanation_weight (`float`, default to `0.0`): Weights of the rows of concept
             unlearning; above 0 they are forgotten beside the alignment.
         learning_rate (`float`, defaults to `1e-4`): Peak learning rate.
@@ -53,6 +55,7 @@ class SAEAlignConfig(UnlearningConfig):
     num_latents: int = field(default=4096, metadata={"help": "Latents that are compared."})
     positions: list[str] | None = field(default=None, metadata={"help": "entity, answer; both if not given."})
     entities_per_text: int = field(default=8, metadata={"help": "Known, and unknown, entities in each text."})
+    within_texts: bool = field(default=False, metadata={"help": "Compare entities within each text."})
     edge_weight: float = field(default=0.0, metadata={"help": "Weight of edge rows (λ_E)."})
     node_weight: float = field(default=0.0, metadata={"help": "Weight of node rows (λ_N)."})
     explanation_weight: float = field(default=0.0, metadata={"help": "Weight of explanation rows (λ_X)."})

@@ -193,6 +193,7 @@ class SAEAlignTrainer(UnlearningTrainer):
                 per_text=self.args.entities_per_text,
                 count=self.args.num_latents,
                 distance=DISTANCES[self.args.distance],
+                within_texts=self.args.within_texts,
                 seed=self.args.seed,
             )
         self.model.train(training)

@@ -11,7 +11,7 @@ TEXTS, ENTITIES, WIDTH = 4, 6, 16
 
 
 def latents_of(known, unknown):
-    """What `entity_latents` makes of states, with all latents on their own scale."""
+    """What `entity_latents` makes of states within texts, with all latents on their own scale."""
     sae = random_sae(WIDTH)
     codes = [pre_activations(sae, states).detach() for states in (known, unknown)]
     centers = codes[1].mean(1)
@@ -27,7 +27,7 @@ def states():
     return torch.randn(TEXTS, WIDTH), torch.randn(TEXTS, ENTITIES, WIDTH) + 1, torch.randn(TEXTS, ENTITIES, WIDTH)
 
 
-def test_what_a_text_makes_of_a_state_does_not_count(states):
+def test_within_texts_what_a_text_makes_of_a_state_does_not_count(states):
     own, known, unknown = states
     texts = [0, 2, 3]
     before = latents_of(known, unknown).loss(own[texts], texts, energy_distance, 1.0)
