@@ -21,7 +21,6 @@ def weight_matching(
     first: Mapping[str, Tensor],
     second: Mapping[str, Tensor],
     *,
-    parameters: Mapping[str, object] | None = None,
     start: Mapping[str, Tensor] | None = None,
     seed: int = 0,
 ) -> Permutation:
@@ -32,8 +31,7 @@ def weight_matching(
 
     Args:
         symmetry: That of both models.
-        first, second: Their `state_dict`.
-        parameters: Names of the tensors that count; all of those that are not statistics, if not given.
+        first, second: Their `state_dict`; statistics do not count, and need not stand in the first.
         start: Where the descent begins; if not given, where units stand, and where those whose weights are alike in
             whatever order come together.
         seed: Of the order of the groups.
@@ -43,7 +41,7 @@ def weight_matching(
 
     Source: Ainsworth et al. 2023, algorithm 1.
     """
-    counted = set(parameters if parameters is not None else trainable(first))
+    counted = set(trainable(first))
     places = {
         group: [(name, place) for name, place in found if name in counted] for group, found in symmetry.places().items()
     }

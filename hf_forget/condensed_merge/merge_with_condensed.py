@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..data.images import image_tensors
 from ..errors import InputError
-from ..evidence.classifier_outputs import classification_head
+from ..evidence.classifier_outputs import class_logits, classification_head
 from ..evidence.labelled_inputs import LabelledInputs
 from ..publishing.checkpoint import push_checkpoint, save_checkpoint
 from .condensed_merge_config import MergeWithCondensedConfig
@@ -323,7 +323,7 @@ def _checked(model: Any, data: LabelledInputs, place: int) -> LabelledInputs:
         )
     try:
         with torch.no_grad():
-            model(**{model.main_input_name: data.inputs[:2]})
+            class_logits(model, data.inputs[:2])
     except (RuntimeError, ValueError) as error:
         raise InputError(
             f"inputs of the shape {tuple(data.inputs.shape[1:])} do not fit model {place}: {error}"

@@ -1,12 +1,12 @@
 """Permuting the units of a model: exact, and checked."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..evidence.classifier_outputs import class_logits
 from .symmetry import Symmetry
 
 Permutation = dict[str, Tensor]
@@ -81,13 +81,12 @@ def apply_permutation(
     Raises:
         InputError: If the outputs for `inputs` change; the model is put back then.
     """
-    takes: Any = getattr(model, "main_input_name", "pixel_values")
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    outputs = None if inputs is None else model(**{takes: inputs}).logits
+    outputs = None if inputs is None else class_logits(model, inputs)
     model.load_state_dict(permuted_state(symmetry, before, permutation))
     if inputs is None or outputs is None:
         return
-    apart = float((model(**{takes: inputs}).logits - outputs).abs().max())
+    apart = float((class_logits(model, inputs) - outputs).abs().max())
     if not apart <= TOLERANCE * max(1.0, float(outputs.abs().max())):
         model.load_state_dict(before)
         raise InputError(

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..evidence.classifier_outputs import input_name
 from .interpolation import average, batch_norms, reestimate_norms, run
 from .matching import trainable, weight_matching
 from .permutation import Permutation, permuted_state
@@ -87,12 +88,10 @@ def straight_through_matching(
 
     Source: Ainsworth et al. 2023, algorithm 3; the candidates are scored as arXiv 2306.05641 does.
     """
-    takes: Any = getattr(model, "main_input_name", "pixel_values")
-    names = trainable(first)
-    learnt = {name: first[name].detach().clone().requires_grad_() for name in names}
+    learnt = {name: first[name].detach().clone().requires_grad_() for name in trainable(first)}
     optimizer = torch.optim.Adam(learnt.values(), lr=learning_rate)
     batches = surrogate.batches(min(batch_size, len(surrogate.labels)), seed)
-    permutation = weight_matching(symmetry, first, second, parameters=dict.fromkeys(names), seed=seed)
+    permutation = weight_matching(symmetry, first, second, seed=seed)
     best = Candidate(permutation, scored(model, symmetry, first, second, permutation, surrogate, share), 0)
     model.eval()
     for step in range(1, steps + 1):
@@ -104,14 +103,12 @@ def straight_through_matching(
             else (1 - share) * first[name] + share * (moved[name] + learnt[name] - learnt[name].detach())
             for name, value in average([first, moved], [1 - share, share]).items()
         }
-        logits = _in_training_mode(model, between, {takes: inputs})
+        logits = _in_training_mode(model, between, {input_name(model): inputs})
         optimizer.zero_grad()
         nn.functional.cross_entropy(logits.float(), labels).backward()
         optimizer.step()
         with torch.no_grad():
-            permutation = weight_matching(
-                symmetry, learnt, second, parameters=learnt, start=permutation, seed=seed + step
-            )
+            permutation = weight_matching(symmetry, learnt, second, start=permutation, seed=seed + step)
         if step % rescore_every == 0 or step == steps:
             loss = scored(model, symmetry, first, second, permutation, surrogate, share)
             if loss < best.loss:
@@ -134,23 +131,6 @@ def _in_training_mode(model: nn.Module, state: Mapping[str, Tensor], inputs: dic
 
 
 @torch.no_grad()
-def merged_state(
-    model: nn.Module,
-    symmetry: Symmetry,
-    first: Mapping[str, Tensor],
-    second: Mapping[str, Tensor],
-    permutation: Mapping[str, Tensor],
-    share: float,
-    inputs: Tensor | None,
-) -> dict[str, Tensor]:
-    """Average the first model and the permuted second one; norm statistics are those for the inputs, if given."""
-    state = average([first, permuted_state(symmetry, second, permutation)], [1 - share, share])
-    model.load_state_dict(state)
-    if inputs is not None:
-        reestimate_norms(model, inputs)
-    return {name: value.clone() for name, value in model.state_dict().items()}
-
-
 def scored(
     model: nn.Module,
     symmetry: Symmetry,
@@ -160,7 +140,8 @@ def scored(
     surrogate: Surrogate,
     share: float = 0.5,
 ) -> float:
-    """Mean cross-entropy of the merged model on the whole surrogate."""
-    model.load_state_dict(merged_state(model, symmetry, first, second, permutation, share, surrogate.inputs))
+    """Mean cross-entropy, on the whole surrogate, of the average of the first model and the permuted second one."""
+    model.load_state_dict(average([first, permuted_state(symmetry, second, permutation)], [1 - share, share]))
+    reestimate_norms(model, surrogate.inputs)
     model.eval()
     return float(nn.functional.cross_entropy(run(model, surrogate.inputs), surrogate.labels))

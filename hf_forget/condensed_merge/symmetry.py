@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..evidence.classifier_outputs import class_logits
 from .axes import Axes, Factor, broadcast, fix, fixed_axes, free_axes, normalized, parts_of, reshaped, tie
 
 # Operations that treat every place alike, whatever stands in the others.
@@ -50,12 +51,12 @@ class Symmetry:
 
 
 class _Logits(nn.Module):
-    def __init__(self, model: nn.Module, takes: str):
+    def __init__(self, model: nn.Module):
         super().__init__()
-        self.model, self.takes = model, takes
+        self.model = model
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.model(**{self.takes: inputs}).logits
+        return class_logits(self.model, inputs)
 
 
 def symmetry_of(model: nn.Module, inputs: Tensor) -> Symmetry:
@@ -102,7 +103,7 @@ def _traced(model: nn.Module, inputs: Tensor) -> Any:
     model.eval()
     try:
         with torch.no_grad():
-            return torch.export.export(_Logits(model, getattr(model, "main_input_name", "pixel_values")), (inputs,))
+            return torch.export.export(_Logits(model), (inputs,))
     except Exception as error:  # torch.export raises errors of many kinds
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
