@@ -14,11 +14,11 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from ..data.cache import cache_dir, made_once
 from ..data.images import class_names, image_tensors, load_images
-from ..data.model_names import resolve_model
 from ..data.processors import processor_bounds, processor_for
 from ..data.weights import weights_sha256
 from ..errors import InputError
 from ..evidence.labelled_inputs import LabelledInputs
+from ..models.given import load_classifier
 from ..models.parents import TensorRows, load_parent, parent_config, trained_parent
 from .condensation import CondensationOptions, ModelFactory, condensed_inputs
 from .condensed_merge_config import MergeWithCondensedConfig
@@ -85,18 +85,11 @@ def given_models(paths: Sequence[str], material: MergeMaterial) -> tuple[list[An
     """
     models, bases = [], []
     for path, names in zip(paths, material.class_names, strict=True):
-        resolved = resolve_model(path)
-        try:
-            model = AutoModelForImageClassification.from_pretrained(
-                resolved.path, dtype=torch.float32, use_safetensors=True
-            )
-        except (OSError, ValueError, ImportError) as error:
-            raise InputError(f"the model in {resolved.path} cannot be loaded as an image classifier: {error}") from None
+        model, base = load_classifier(path)
         if model.config.num_labels != len(names):
             raise InputError(f"'{path}' has {model.config.num_labels} classes, and its images have {len(names)}")
-        identity = {"sha256": resolved.sha256} if resolved.sha256 else {"revision": resolved.revision}
-        models.append(model.eval())
-        bases.append({"name": resolved.name, "source": resolved.source, "dtype": "float32", **identity})
+        models.append(model)
+        bases.append(base)
     return models, bases
 
 

@@ -15,11 +15,11 @@ from transformers import (
 )
 
 from ..data.images import class_names, image_tensors, load_images
-from ..data.model_names import resolve_model
 from ..data.processors import processor_for
 from ..data.weights import weights_sha256
 from ..errors import InputError
 from ..evidence.labelled_inputs import LabelledInputs
+from ..models.given import load_classifier
 from ..models.parents import TensorRows, parent_config, trained_parent
 from .fisher_scrub_config import FisherScrubConfig
 from .learning import learn_codes
@@ -112,19 +112,12 @@ def load_given_model(options: ScrubModelOptions, names: Sequence[str]) -> tuple[
     Raises:
         InputError: If there is no such classifier.
     """
-    resolved = resolve_model(str(options.model_name_or_path))
     given = {"num_labels": len(names), "ignore_mismatched_sizes": True}
-    try:
-        model = AutoModelForImageClassification.from_pretrained(
-            resolved.path, dtype=torch.float32, use_safetensors=True, **given
-        )
-    except (OSError, ValueError, ImportError) as error:
-        raise InputError(f"the model in {resolved.path} cannot be loaded as an image classifier: {error}") from None
+    model, base = load_classifier(str(options.model_name_or_path), dtype=options.dtype, **given)
     if all(name.startswith("LABEL_") for name in model.config.id2label.values()):
         model.config.id2label = dict(enumerate(names))
         model.config.label2id = {name: label for label, name in enumerate(names)}
-    identity = {"sha256": resolved.sha256} if resolved.sha256 else {"revision": resolved.revision}
-    return model.eval(), {"name": resolved.name, "source": resolved.source, "dtype": options.dtype, **identity}
+    return model, base
 
 
 def teach_codes(
