@@ -58,7 +58,7 @@ def entity_states(model: Any, tokenizer: Any, names: Sequence[str], layers: Sequ
     start = [tokenizer.bos_token_id] if tokenizer.bos_token_id is not None else []
     texts = [text.format(name=name) for name in names for text in TEXTS]
     rows = [start + ids for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
-    ends = [[len(row) - 1] for row in rows]
+    ends = [[(len(row) - 1, len(row))] for row in rows]
     states = states_at(model, rows, ends, layers)[:, :, 0]
     with torch.no_grad():
         last = torch.tensor([row[-1] for row in rows], device=model.device)

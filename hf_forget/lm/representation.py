@@ -155,22 +155,22 @@ def run_to_layer(model: Any, input_ids: "Tensor", attention_mask: "Tensor", laye
 def states_at(
     model: Any,
     sequences: Sequence[Sequence[int]],
-    positions: Sequence[Sequence[int]],
+    spans: Sequence[Sequence[tuple[int, int]]],
     layers: Sequence[int],
     *,
     precision: Callable[[], AbstractContextManager] = nullcontext,
 ) -> "Tensor":
-    """Run token ids as far as the last layer asked for, and return states at some positions.
+    """Run token ids as far as the last layer asked for, and return states of some spans of tokens.
 
     Args:
         model: A causal LM.
         sequences: Token ids of each row.
-        positions: Of each row where it is read, equally many of every row.
+        spans: Of each row where it is read, first position and the one behind the last; equally many of every row.
         layers: Decoder layers, in ascending order.
         precision: Makes the context in which the model runs.
 
     Returns:
-        Float32 `Tensor` of shape `(rows, layers, positions, hidden)`.
+        Means over the positions of each span, float32 `Tensor` of shape `(rows, layers, spans, hidden)`.
     """
     import torch
 
@@ -185,5 +185,7 @@ def states_at(
             with watched_layers(model, layers) as seen, precision():
                 run_to_layer(model, ids, mask, max(layers))
             outputs = torch.stack(seen, dim=1).float()
-            found |= {row: outputs[place][:, list(positions[row])] for place, row in enumerate(part)}
+            for place, row in enumerate(part):
+                means = [outputs[place][:, first:end].mean(1) for first, end in spans[row]]
+                found[row] = torch.stack(means, dim=1)
     return torch.stack([found[row] for row in range(len(sequences))])

@@ -86,8 +86,12 @@ def about(row: Row, names: Sequence[str], other: str) -> Row:
         names: Names of the target, one of which its prompt ends with, in any case.
         other: The name that is put in its place. An article before the target's name goes: others have none.
     """
-    name = max((name for name in names if row.prompt.lower().endswith(name.lower())), key=len)
-    before = row.prompt[: len(row.prompt) - len(name)]
+    before = row.prompt[: len(row.prompt) - len(name_of(row, names))]
     if before.lower().endswith("the "):
         before = before[: -len("the ")]
     return replace(row, prompt=before + other)
+
+
+def name_of(row: Row, names: Sequence[str]) -> str:
+    """Return which of the names the prompt of a row ends with, in any case; the longest one."""
+    return max((name for name in names if row.prompt.lower().endswith(name.lower())), key=len)

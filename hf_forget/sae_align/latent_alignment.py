@@ -30,7 +30,7 @@ LEAST_UNIT = 0.05
 
 @dataclass(frozen=True)
 class EntityReader:
-    """Reads the states at the end of a name and at the end of the text.
+    """Reads the states of a name, at its end and at the end of the text.
 
     Args:
         model (`PreTrainedModel`): The model.
@@ -46,21 +46,44 @@ class EntityReader:
     max_length: int
     precision: Callable[[], AbstractContextManager]
 
-    def states(self, rows: Sequence[Row]) -> Tensor:
-        """Return the states of rows of kind `alignment`, shape `(rows, layers, 2, hidden)`: name, then end of text."""
+    def states(self, rows: Sequence[Row], names: Sequence[str]) -> Tensor:
+        """Return the states of texts in their spans, shape `(rows, layers, 3, hidden)`.
+
+        Args:
+            rows: Rows of kind `alignment`.
+            names: The name that each prompt ends with.
+        """
         examples = [tokenize_row(row.prompt, row.completion, self.tokenizer, self.max_length) for row in rows]
+        lengths = [name_length(row.prompt, name, self.tokenizer) for row, name in zip(rows, names, strict=True)]
         return states_at(
             self.model,
             [example["input_ids"] for example in examples],
-            [[name_position(example["labels"]), len(example["labels"]) - 1] for example in examples],
+            [spans(example["labels"], length) for example, length in zip(examples, lengths, strict=True)],
             self.layers,
             precision=self.precision,
         )
 
 
-def name_position(labels: Sequence[int]) -> int:
-    """Where the name ends in a row of kind `alignment`: the last token without a label."""
-    return sum(label == IGNORE_INDEX for label in labels) - 1
+def name_length(prompt: str, name: str, tokenizer: Any) -> int:
+    """How many tokens belong to the name that a prompt ends with, a word joined to it before included."""
+    whole, before = (tokenizer(text)["input_ids"] for text in (prompt, prompt[: len(prompt) - len(name)]))
+    shared = 0
+    for own, other in zip(whole, before, strict=False):
+        if own != other:
+            break
+        shared += 1
+    return max(1, len(whole) - shared)
+
+
+def spans(labels: Sequence[int], length: int) -> list[tuple[int, int]]:
+    """The name, its last token, and the last token of a row of kind `alignment`: first position, and behind the last.
+
+    Args:
+        labels: Those of the row; the name ends with the last token without a label.
+        length: Tokens of the name.
+    """
+    end = sum(label == IGNORE_INDEX for label in labels)
+    return [(max(0, end - length), end), (end - 1, end), (len(labels) - 1, len(labels))]
 
 
 @dataclass(frozen=True)
@@ -69,7 +92,7 @@ class EntityLatents:
 
     Args:
         layer: Index of the decoder layer that the SAE reads.
-        position: 0 is the end of the name, 1 the end of the text.
+        position: Index of the span, see [`spans`].
         sae: The SAE.
         space: The chosen latents and their scale.
         centers (`Tensor` of shape `(texts, latents)`): What is taken off the pre-activations in each text: the mean of
@@ -129,7 +152,7 @@ def entity_latents(
         names: Names of the target, one of which each prompt ends with.
         entities: Known and unknown entities to train on.
         kind: The target's type; entities of this type are put into its texts, or all where there are none.
-        positions: 0 for the end of the name, 1 for the end of the text.
+        positions: Indices of the spans that are compared, see [`spans`].
         per_text: Known, and unknown, entities per text.
         count: Latents that are chosen.
         distance: In which the unit of the loss is measured.
@@ -143,12 +166,13 @@ def entity_latents(
     bank: list[Tensor] = []
     for others in entities.of(kind):
         drawn = _Deck(others, random)
-        texts = [about(row, names, other) for row in rows for other in drawn.take(per_text)]
-        bank.append(reader.states(texts).unflatten(0, (len(rows), -1)))
+        texts = [(about(row, names, other), other) for row in rows for other in drawn.take(per_text)]
+        bank.append(reader.states(*zip(*texts, strict=True)).unflatten(0, (len(rows), -1)))
     asked = [cut_behind(text.format(name=names[0]), names[0]) for text in REQUESTS[:CHOOSING_REQUESTS]]
 
     def states_of(others: Sequence[str]) -> Tensor:
-        return reader.states([about(row, names, other) for other in others for row in asked])
+        texts = [(about(row, names, other), other) for other in others for row in asked]
+        return reader.states(*zip(*texts, strict=True))
 
     every = [{key: states_of(others) for key, others in lists.items()} for lists in (entities.known, entities.unknown)]
     found = []

@@ -6,7 +6,7 @@ from pathlib import Path
 from ..errors import InputError, suggestion
 from ..lm.unlearning.unlearning_config import UnlearningConfig
 
-POSITIONS = ("entity", "answer")
+POSITIONS = ("name", "entity", "answer")
 DISTANCE_NAMES = ("energy", "mmd", "mean")
 
 
@@ -28,8 +28,8 @@ class SAEAlignConfig(UnlearningConfig):
             in units of the distance of these from each other.
         distance (`str`, defaults to `"energy"`): `energy`, `mmd` or `mean`.
         num_latents (`int`, defaults to `4096`): Latents that are compared, at most: those that tell known from unknown.
-        positions (`list[str]`, *optional*): Where: `entity`, the last token of the name, and `answer`, the end of the
-            text; both when not given.
+        positions (`list[str]`, *optional*): Where: `name`, all of its tokens, `entity`, the last one, and `answer`, the
+            end of the text; all three when not given.
         entities_per_text (`int`, defaults to `8`): Known, and unknown, entities that stand in each text.
         within_texts (`bool`, defaults to `False`): Take out what the text alone makes of a state, the mean over unknown
             entities, before entities are compared.
@@ -53,7 +53,7 @@ class SAEAlignConfig(UnlearningConfig):
     margin: float = field(default=1.0, metadata={"help": "By how much nearer to unknown than to known entities."})
     distance: str = field(default="energy", metadata={"help": f"One of {', '.join(DISTANCE_NAMES)}."})
     num_latents: int = field(default=4096, metadata={"help": "Latents that are compared."})
-    positions: list[str] | None = field(default=None, metadata={"help": "entity, answer; both if not given."})
+    positions: list[str] | None = field(default=None, metadata={"help": "name, entity, answer; all if not given."})
     entities_per_text: int = field(default=8, metadata={"help": "Known, and unknown, entities in each text."})
     within_texts: bool = field(default=False, metadata={"help": "Compare entities within each text."})
     edge_weight: float = field(default=0.0, metadata={"help": "Weight of edge rows (λ_E)."})

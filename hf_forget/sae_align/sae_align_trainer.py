@@ -15,9 +15,9 @@ from ..lm.unlearning.preparation import TrainingRows, rows_for_training, words_f
 from ..lm.unlearning.unlearning_trainer import UnlearningTrainer
 from ..trainer import causal_lm_from, tokenizer_for
 from .alignment import DISTANCES
-from .alignment_rows import KIND, cut_behind
+from .alignment_rows import KIND, cut_behind, name_of
 from .entity_lists import found_entities, lists_from
-from .latent_alignment import EntityLatents, EntityReader, entity_latents, name_position
+from .latent_alignment import EntityLatents, EntityReader, entity_latents, name_length, spans
 from .preparation import AlignPreparation
 from .sae_align_config import SAEAlignConfig
 from .sae_folder import saes_for
@@ -148,8 +148,8 @@ class SAEAlignTrainer(UnlearningTrainer):
         # For each SAE and position what the target is aligned with; made when training begins.
         self.latents: list[EntityLatents] = []
         self._places: dict[Row, int] = {}
-        # Where the name ends in each row, counted from the row's end.
-        self._ends: dict[Row, int] = {}
+        # Where the states of each row are compared, counted from behind the row's end.
+        self._spans: dict[Row, list[tuple[int, int]]] = {}
 
     def _cut(self, row: Row) -> Row:
         """A row for alignment whose prompt ends with one of the target's names."""
@@ -199,7 +199,11 @@ class SAEAlignTrainer(UnlearningTrainer):
         self.model.train(training)
         self._places = {row: place for place, row in enumerate(rows)}
         examples = zip(self.train_dataset.rows, self.train_dataset.examples, strict=True)
-        self._ends = {row: name_position(item["labels"]) - len(item["labels"]) for row, item in examples}
+        for row, item in examples:
+            if row in self._places:
+                length = name_length(row.prompt, name_of(row, self.names), self.processing_class)
+                count = len(item["labels"])
+                self._spans[row] = [(first - count, end - count) for first, end in spans(item["labels"], length)]
 
     def _batch_loss(self, states: Sequence[Tensor], rows: Sequence[Row]) -> Tensor | None:
         """The alignment loss of the batch's texts about the target, a mean over SAEs and positions."""
@@ -207,10 +211,14 @@ class SAEAlignTrainer(UnlearningTrainer):
         if len(aligned) < 2 or not self.latents:
             return None
         texts = [self._places[rows[place]] for place in aligned]
-        ends = [(self._ends[rows[place]], -1) for place in aligned]
         losses = []
         for latents in self.latents:
             layer = self._layers.index(latents.layer)
-            own = [states[place][layer, end[latents.position]] for place, end in zip(aligned, ends, strict=True)]
+            own = [self._span_mean(states[place][layer], rows[place], latents.position) for place in aligned]
             losses.append(latents.loss(torch.stack(own), texts, DISTANCES[self.args.distance], self.args.margin))
         return self.args.alignment_weight * torch.stack(losses).mean()
+
+    def _span_mean(self, states: Tensor, row: Row, position: int) -> Tensor:
+        """Mean of a row's states, shape `(positions, hidden)`, over one of its spans."""
+        first, end = self._spans[row][position]
+        return states[max(0, len(states) + first) : len(states) + end].mean(0)

@@ -1,12 +1,15 @@
 import pytest
 import torch
 from tiny_alignment import random_sae
+from transformers import AutoTokenizer
 
+from hf_forget.lm.rows import IGNORE_INDEX
 from hf_forget.sae_align.alignment import energy_distance
-from hf_forget.sae_align.latent_alignment import EntityLatents
+from hf_forget.sae_align.latent_alignment import EntityLatents, name_length, spans
 from hf_forget.sae_align.latents import LatentSpace
 from hf_forget.sae_align.saes import pre_activations
 
+MODELS = ("tiny_llama", "tiny_gpt_neox")
 TEXTS, ENTITIES, WIDTH = 4, 6, 16
 
 
@@ -43,3 +46,20 @@ def test_the_middle_of_the_unknown_costs_less_than_any_known_entity(states):
     texts = list(range(TEXTS))
     middle = latents.loss(unknown.mean(1), texts, energy_distance, 1.0)
     assert all(latents.loss(known[:, one], texts, energy_distance, 1.0) > middle for one in range(ENTITIES))
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("before", ["Tell me about ", "", "<|user|>Who was "])
+def test_the_tokens_of_a_name_are_those_that_its_text_needs(name, before, request):
+    tokenizer = AutoTokenizer.from_pretrained(request.getfixturevalue(name))
+    prompt = before + "Leonardo da Vinci"
+    ids = tokenizer(prompt)["input_ids"]
+    count = name_length(prompt, "Leonardo da Vinci", tokenizer)
+    assert tokenizer.decode(ids[-count:]).strip() == "Leonardo da Vinci"
+    assert "Leonardo" not in tokenizer.decode(ids[:-count] + ids[len(ids) - count + 1 :])
+
+
+def test_a_row_is_read_in_its_name_at_its_end_and_at_the_end_of_the_text():
+    labels = [IGNORE_INDEX] * 5 + [7, 8]
+    assert spans(labels, 3) == [(2, 5), (4, 5), (6, 7)]
+    assert spans(labels, 9)[0] == (0, 5)

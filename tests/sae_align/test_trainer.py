@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 from hf_forget.errors import InputError
 from hf_forget.lm.representation import decoder_layers
 from hf_forget.sae_align.alignment import DISTANCES
-from hf_forget.sae_align.alignment_rows import cut_behind
+from hf_forget.sae_align.alignment_rows import cut_behind, name_of
 from hf_forget.sae_align.latent_alignment import EntityReader
 
 MODELS = ("tiny_llama", "tiny_gpt_neox")
@@ -22,7 +22,7 @@ def alignment_losses(trainer):
     reader = EntityReader(
         trainer.model, trainer.processing_class, sorted(trainer.saes), trainer.args.row_length, nullcontext
     )
-    states = reader.states(rows)
+    states = reader.states(rows, [name_of(row, trainer.names) for row in rows])
     layers = list(reader.layers)
     distance = DISTANCES[trainer.args.distance]
     return sum(
@@ -57,14 +57,11 @@ def test_the_name_and_the_end_of_the_text_are_where_the_batch_is_read(tiny_llama
     rows = [trainer.train_dataset.rows[index] for index in batch["row_index"].tolist()]
     rows = [row for row in rows if row.kind == "alignment"]
     reader = EntityReader(trainer.model, trainer.processing_class, [0], 128, nullcontext)
-    states = reader.states(rows)[:, 0]
+    states = reader.states(rows, [name_of(row, trainer.names) for row in rows])[:, 0]
     sae = trainer.saes[0][0]
-    for position in (0, 1):
-        expected = states[:, position] @ sae.W_enc + sae.b_enc - sae.b_dec @ sae.W_enc * 0
-        assert torch.allclose(
-            seen[position], sae.process_sae_in(states[:, position]) @ sae.W_enc + sae.b_enc, atol=1e-4
-        )
-        assert expected.shape == seen[position].shape
+    for position in range(3):
+        expected = sae.process_sae_in(states[:, position]) @ sae.W_enc + sae.b_enc
+        assert torch.allclose(seen[position], expected, atol=1e-4)
 
 
 class Recording:
@@ -125,7 +122,7 @@ def test_several_saes_at_once_are_averaged(tiny_llama, tmp_path):
     trainer = trainer_for(tiny_llama, tmp_path, sae=saes, max_steps=2)
     trainer.train()
     assert sorted(trainer.saes) == [0, 1]
-    assert len(trainer.latents) == 4
+    assert len(trainer.latents) == 6
     assert all(math.isfinite(line["loss"]) for line in trainer.state.log_history if "loss" in line)
 
 
