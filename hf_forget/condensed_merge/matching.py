@@ -22,6 +22,7 @@ def weight_matching(
     second: Mapping[str, Tensor],
     *,
     start: Mapping[str, Tensor] | None = None,
+    rounds: int = MAX_ROUNDS,
     seed: int = 0,
 ) -> Permutation:
     """Permute the units of the second model so that its weights come as near to those of the first as can be.
@@ -34,6 +35,7 @@ def weight_matching(
         first, second: Their `state_dict`; statistics do not count, and need not stand in the first.
         start: Where the descent begins; if not given, where units stand, and where those whose weights are alike in
             whatever order come together.
+        rounds: How often each group is matched, at most.
         seed: Of the order of the groups.
 
     Returns:
@@ -66,10 +68,10 @@ def weight_matching(
         return total
 
     if start is not None:
-        return _descent(symmetry, gain, start, seed)
+        return _descent(symmetry, gain, start, rounds, seed)
     # Coordinate descent ends where no group alone can do better; of two such ends the better one is taken.
     starts = [identity(symmetry), {group: assigned(alike(group)) for group in symmetry.sizes}]
-    ends = [_descent(symmetry, gain, own, seed) for own in starts]
+    ends = [_descent(symmetry, gain, own, rounds, seed) for own in starts]
     names = sorted(counted)
     return max(ends, key=lambda permutation: _inner_product(symmetry, first, second, permutation, names))
 
@@ -158,11 +160,12 @@ def _descent(
     symmetry: Symmetry,
     gain_of: Callable[[str, Permutation], Tensor],
     start: Mapping[str, Tensor],
+    rounds: int,
     seed: int,
 ) -> Permutation:
     random, permutation = Random(seed), identity(symmetry) | dict(start)
     groups = list(symmetry.sizes)
-    for _ in range(MAX_ROUNDS):
+    for _ in range(rounds):
         changed = False
         for group in random.sample(groups, len(groups)):
             gain = gain_of(group, permutation)
