@@ -14,7 +14,7 @@ from ..evidence.classifier_outputs import class_logits, classification_head
 from ..evidence.labelled_inputs import LabelledInputs
 
 CONDENSATIONS = ("dm", "dc")
-MOMENTUM = 0.5
+BETAS = (0.5, 0.99)
 KEPT_EVERY = 50
 ModelFactory = Callable[[], nn.Module]
 
@@ -28,7 +28,8 @@ class CondensationOptions:
             the gradients of models that are trained on what has been condensed so far.
         images_per_class (`int`, defaults to 10): Inputs for each class.
         steps (`int`, defaults to 600): For how many random models (`dm`), or steps in all (`dc`).
-        learning_rate (`float`, defaults to 1.0): Of the inputs' pixels.
+        learning_rate (`float`, defaults to 0.03): Of Adam, in units of the inputs: how far a value moves in a step
+            hardly depends on the scale of features or gradients.
         batch_size (`int`, defaults to 256): Real inputs of a class per step.
         steps_per_model (`int`, defaults to 10): With `dc`, steps before a new random model is drawn.
         seed (`int`, defaults to 0): Of models and choice of rows.
@@ -40,7 +41,7 @@ class CondensationOptions:
     condensation: Literal["dm", "dc"] = "dm"
     images_per_class: int = 10
     steps: int = 600
-    learning_rate: float = 1.0
+    learning_rate: float = 0.03
     batch_size: int = 256
     steps_per_model: int = 10
     seed: int = 0
@@ -83,7 +84,7 @@ def condensed_inputs(
     Raises:
         InputError: If a label has fewer rows than inputs are asked for.
 
-    Source: Zhao & Bilen 2023 (`dm`), Zhao et al. 2021 (`dc`).
+    Source: Zhao & Bilen 2023 (`dm`), Zhao et al. 2021 (`dc`); both with plain gradient descent.
     """
     options = options or CondensationOptions()
     classes = {int(label): (data.labels == label).nonzero()[:, 0] for label in data.labels.unique()}
@@ -96,7 +97,7 @@ def condensed_inputs(
         torch.manual_seed(options.seed)
         chosen = torch.cat([rows[torch.randperm(len(rows))[: options.images_per_class]] for rows in classes.values()])
         synthetic, labels = data.inputs[chosen].clone().requires_grad_(), data.labels[chosen]
-        optimizer = torch.optim.SGD([synthetic], lr=options.learning_rate, momentum=MOMENTUM)
+        optimizer = torch.optim.Adam([synthetic], lr=options.learning_rate, betas=BETAS)
         apart = _match_means if options.condensation == "dm" else _GradientMatching(options)
         for step in range(_resumed(state_file, synthetic, optimizer), options.steps):
             if step % KEPT_EVERY == 0:
@@ -111,15 +112,14 @@ def condensed_inputs(
                 with torch.no_grad():
                     synthetic.copy_(synthetic.clamp(*bounds))
             if state_file is not None and (step + 1) % KEPT_EVERY == 0:
-                _keep(state_file, synthetic, optimizer, step + 1)
+                _keep(state_file, synthetic, optimizer)
             progress(step + 1, options.steps)
     return LabelledInputs(synthetic.detach(), labels)
 
 
-def _keep(file: Path, synthetic: Tensor, optimizer: torch.optim.Optimizer, step: int) -> None:
+def _keep(file: Path, synthetic: Tensor, optimizer: torch.optim.Optimizer) -> None:
     partial = file.with_suffix(".partial")
-    momentum = optimizer.state[synthetic]["momentum_buffer"]
-    save_file({"inputs": synthetic.detach(), "momentum": momentum, "step": torch.tensor(step)}, partial)
+    save_file({"inputs": synthetic.detach(), **optimizer.state[synthetic]}, partial)
     partial.replace(file)
 
 
@@ -129,8 +129,8 @@ def _resumed(file: Path | None, synthetic: Tensor, optimizer: torch.optim.Optimi
     if file is None or not file.is_file():
         return 0
     kept = load_file(file)
-    synthetic.copy_(kept["inputs"])
-    optimizer.state[synthetic]["momentum_buffer"] = kept["momentum"]
+    synthetic.copy_(kept.pop("inputs"))
+    optimizer.state[synthetic] = kept
     return int(kept["step"])
 
 

@@ -26,7 +26,7 @@ def distance_to_means(found, data):
 
 @pytest.mark.parametrize("condensation", ["dm", "dc"])
 def test_one_image_comes_nearer_to_the_mean_of_its_class(blobs, condensation):
-    options = CondensationOptions(condensation, 1, steps=120, learning_rate=0.5)
+    options = CondensationOptions(condensation, 1, steps=120, learning_rate=0.05)
     start = condensed_inputs(
         blobs, lambda: mlp([32])[0], CondensationOptions(condensation, 1, steps=1, learning_rate=1e-9)
     )
@@ -36,7 +36,7 @@ def test_one_image_comes_nearer_to_the_mean_of_its_class(blobs, condensation):
 
 
 def test_an_interrupted_condensation_goes_on_as_if_it_had_not_been(blobs, tmp_path):
-    options = CondensationOptions("dm", 2, steps=2 * KEPT_EVERY, learning_rate=0.5)
+    options = CondensationOptions("dm", 2, steps=2 * KEPT_EVERY)
     whole = condensed_inputs(blobs, lambda: mlp([8])[0], options)
     state = tmp_path / "state.safetensors"
 
