@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .ardir import ARDIRConfig, ARDIRTrainer
     from .concept_unlearn import ConceptUnlearnConfig, ConceptUnlearnTrainer
     from .condensed_merge import MergeWithCondensed, MergeWithCondensedConfig, condense
     from .evidence.report import ForgetReport
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "ARDIRConfig": "ardir",
+    "ARDIRTrainer": "ardir",
     "ConceptUnlearnConfig": "concept_unlearn",
     "ConceptUnlearnTrainer": "concept_unlearn",
     "FisherScrubConfig": "fisher_scrub",
@@ -41,6 +44,8 @@ _HOME = {
 }
 
 __all__ = [
+    "ARDIRConfig",
+    "ARDIRTrainer",
     "ConceptUnlearnConfig",
     "ConceptUnlearnTrainer",
     "FisherScrubConfig",

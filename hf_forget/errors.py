@@ -31,6 +31,10 @@ class OutputError(InputError):
     """The output folder cannot be used: it exists, is locked, cannot be written, or the disk is too small."""
 
 
+class TrainingError(HfForgetError, RuntimeError):
+    """Training cannot go on; what was saved before stays, and the message says where."""
+
+
 def nearest(name: str, choices: Iterable[str]) -> str | None:
     """Return the choice spelled most like `name`, or `None` when nothing comes close."""
     found = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5)
