@@ -39,7 +39,7 @@ $(VENV)/.assets: Makefile | $(VENV)/.core
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.core $(VENV)/.assets
-	$(INSTALL) -e .[sae,test]
+	$(INSTALL) -e .[sae,vision,test]
 	@touch $@
 
 quickstart: $(VENV)/.core $(VENV)/.assets

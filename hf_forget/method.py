@@ -107,6 +107,7 @@ _METHODS = {
     "sae_align": ("hf_forget.sae_align.sae_align_method", "SAEAlignMethod"),
     "fisher_scrub": ("hf_forget.fisher_scrub.fisher_scrub_method", "FisherScrubMethod"),
     "condensed_merge": ("hf_forget.condensed_merge.condensed_merge_method", "CondensedMergeMethod"),
+    "ardir": ("hf_forget.ardir.ardir_method", "ARDIRMethod"),
 }
 
 

@@ -100,7 +100,7 @@ class LoraOptions:
         if not 0 <= self.lora_dropout < 1:
             raise InputError(f"lora_dropout must be in [0, 1), got {self.lora_dropout}.")
 
-    def peft_config(self, task_type: str = "CAUSAL_LM") -> "LoraConfig | None":
+    def peft_config(self, task_type: str | None = "CAUSAL_LM") -> "LoraConfig | None":
         """Return the PEFT config, or `None` when all weights are trained."""
         if not self.use_peft:
             return None

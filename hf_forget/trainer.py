@@ -1,11 +1,19 @@
 """The small base that all trainers of this package share: model loading, precision, and what is written to disk."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, Trainer, TrainingArguments
+from transformers import (
+    PreTrainedModel,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from .errors import InputError
 
@@ -37,6 +45,22 @@ class ForgetTrainer(Trainer):
     def _set_signature_columns_if_needed(self) -> None:
         if getattr(self, "_signature_columns", None) is None:
             self._signature_columns: list[str] | None = ["input_ids", "attention_mask", "labels"]
+
+
+class ProgressLine(TrainerCallback):
+    """Calls `progress(steps done, steps in all)` after every step.
+
+    Args:
+        progress: Where to report to.
+    """
+
+    def __init__(self, progress: Callable[[int, int], None]):
+        self.progress = progress
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Report one more step."""
+        if state.is_world_process_zero:
+            self.progress(state.global_step, state.max_steps)
 
 
 def write_training_arguments(args: TrainingArguments, path: Path) -> None:

@@ -1,25 +1,8 @@
-"""What is called while training: progress for the road, and early stopping."""
+"""What is called while training: early stopping."""
 
-from collections.abc import Callable
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState
-
-
-class ProgressLine(TrainerCallback):
-    """Calls `progress(steps done, steps in all)` after every step.
-
-    Args:
-        progress: Where to report to.
-    """
-
-    def __init__(self, progress: Callable[[int, int], None]):
-        self.progress = progress
-
-    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Report one more step."""
-        if state.is_world_process_zero:
-            self.progress(state.global_step, state.max_steps)
 
 
 class StopWhenForgotten(TrainerCallback):

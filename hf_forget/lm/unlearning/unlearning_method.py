@@ -21,12 +21,11 @@ from ...evidence.report import Metric
 from ...evidence.verdict import judge_language_model
 from ...method import Conclusion, Stage, Subject, Task
 from ...output import write_json_atomic
-from ...trainer import last_checkpoint
+from ...trainer import ProgressLine, last_checkpoint
 from ..decoding import AnswerGenerator
 from ..elicitation import answers_to
 from ..loading import load_causal_lm, load_tokenizer, save_causal_lm
 from ..remembering import answers_file
-from .callbacks import ProgressLine
 from .never_knew import reference_records
 from .preparation import (
     GRAPH_FILE,
