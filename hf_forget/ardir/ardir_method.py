@@ -48,6 +48,7 @@ class ARDIRMethod:
         # The student before it learns, and the teacher.
         self.student: Any = None
         self.teacher: Any = None
+        self.teacher_processor: Any = None
 
     def load(self, configs: dict[str, Any], workspace: Path) -> Subject:
         """Load the images, and student and teacher where they are given.
@@ -66,6 +67,7 @@ class ARDIRMethod:
             self.student = new_net(args, self.material)
         if args.teacher_model_name_or_path and get_objective(args.objective).uses_teacher:
             self.teacher, base = load_classifier(args.teacher_model_name_or_path)
+            self.teacher_processor = AutoImageProcessor.from_pretrained(args.teacher_model_name_or_path)
             bases.append(base)
         target = {"name": str(args.dataset_name), "type": "task", "names": []}
         return Subject(configs, None, self.material.processor, workspace, base_models=bases, target=target)
@@ -84,19 +86,20 @@ class ARDIRMethod:
 
     def measure(self, subject: Subject, stage: Stage) -> list[Metric]:
         """Measure on test images as they are and under attack; the teacher beside it."""
-        found = self._measured(subject, subject.model)
+        found = self._measured(subject, subject.model, self._material.processor)
         subject.records[stage] = found.records
         subject.records[f"series_{stage}"] = found.series
         if stage == "before" and self.teacher is not None and subject.configs["evidence"].measure_teacher:
             subject.report("the teacher")
-            teacher = {metric.name: metric.value for metric in self._measured(subject, self.teacher).metrics}
+            processor = self.teacher_processor or self._material.processor
+            teacher = {metric.name: metric.value for metric in self._measured(subject, self.teacher, processor).metrics}
             for metric in found.metrics:
                 metric.reference = teacher.get(metric.name)
         return found.metrics
 
-    def _measured(self, subject: Subject, model: Any) -> RobustnessMeasurement:
+    def _measured(self, subject: Subject, model: Any, processor: Any) -> RobustnessMeasurement:
         material, args = self._material, subject.configs["method"]
-        pixels = PixelModel(model, material.processor).eval()
+        pixels = PixelModel(model, processor).eval()
         found = measure_robustness(
             pixels, material.test, epsilon=args.epsilon, options=subject.configs["evidence"], report=subject.report
         )
@@ -120,6 +123,7 @@ class ARDIRMethod:
             self.teacher,
             peft_config=lora,
             callbacks=[ProgressLine(subject.progress)],
+            teacher_processing_class=self.teacher_processor,
         )
         trainer.train(resume_from_checkpoint=last_checkpoint(args.output_dir))
         subject.records["training"] = trainer.state.log_history

@@ -44,10 +44,11 @@ class ARDIRTrainer(ForgetTrainer):
         data_collator: Makes batches with `pixel_values` in [0, 1] and `labels`;
             [`~hf_forget.ardir.pixel_rows.PixelCollator`] by default.
         train_dataset, eval_dataset: Rows with `pixel_values`, pixels in [0, 1], or `image`; and `labels` or `label`.
-        processing_class: The image processor of student and teacher; without one they take pixels as they are.
+        processing_class: The image processor of the student; without one it takes pixels as they are.
         peft_config: A `peft.PeftConfig` to train an adapter instead of all weights.
         teacher_model (`str` or `PreTrainedModel`, *optional*): The teacher of `ardir`, `ard`, `rslad` and `iad`.
             It is frozen, and read in evaluation mode.
+        teacher_processing_class (*optional*): Its image processor; the student's if not given.
 
     Raises:
         InputError: If there is no teacher where one is needed, it has other labels or another width, a layer does not
@@ -85,6 +86,7 @@ class ARDIRTrainer(ForgetTrainer):
         peft_config: Any = None,
         *,
         teacher_model: Any = None,
+        teacher_processing_class: Any = None,
     ):
         args = copy.copy(args or ARDIRConfig(output_dir="ardir"))
         args.remove_unused_columns = False
@@ -94,7 +96,8 @@ class ARDIRTrainer(ForgetTrainer):
         uses_inside = args.objective == "ardir" and args.representation_weight > 0
         base = model.get_base_model() if isinstance(model, PeftModel) else model
         self._reader = RepresentationReader(base, args.representation_layer) if uses_inside else None
-        self.teacher = _teacher(teacher_model, model, args, processing_class) if self.objective.uses_teacher else None
+        teacher_processor = teacher_processing_class or processing_class
+        self.teacher = _teacher(teacher_model, model, args, teacher_processor) if self.objective.uses_teacher else None
         self.projection: nn.Linear | None = None
         model = with_adapter(model, peft_config)
         self.averaged = AveragedWeights(model, args.ema_decay) if args.ema_decay else None

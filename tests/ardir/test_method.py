@@ -99,3 +99,10 @@ def test_recipes_are_valid(name, tmp_path):
 def test_the_recipe_of_real_size_names_its_model(tmp_path, no_hub):
     plan = run("ardir/cifar10_resnet18", overrides={"output_dir": str(tmp_path / "out")}, dry_run=True).plan
     assert "microsoft/resnet-18" in plan["unresolved"][0]
+
+
+def test_the_teacher_of_another_recipe_is_named_when_it_is_missing(tmp_path):
+    plan = run("ardir/scrubbed_teacher", overrides={"output_dir": str(tmp_path / "out")}, dry_run=True).plan
+    assert plan["unresolved"] == []
+    with pytest.raises(InputError, match="outputs/fashion_convnet"):
+        run("ardir/scrubbed_teacher", overrides={"output_dir": str(tmp_path / "out")}, report=None)
