@@ -104,13 +104,15 @@ def recombined(names: Sequence[str], count: int, *, taken: Collection[str] = (),
     parts = [name.rsplit(" ", 1) for name in names if " " in name]
     pairs = [(i, j) for i in range(len(parts)) for j in range(len(parts)) if i != j]
     Random(seed).shuffle(pairs)
+    often = Counter(part for pair in parts for part in pair)
     used: Counter[str] = Counter()
     found: list[str] = []
     for i, j in pairs:
         (head, _), (_, tail) = parts[i], parts[j]
         name = f"{head} {tail}"
-        # Each part a few times at most, or the names would be about a few parts.
-        if name in taken or name in names or name in found or max(used[head], used[tail]) >= 3:
+        # Each part a few times as often as in the names, so that no part tells the ones from the others.
+        worn = any(used[part] >= 3 * often[part] for part in (head, tail))
+        if name in taken or name in names or name in found or worn:
             continue
         used.update((head, tail))
         found.append(name)
@@ -119,7 +121,9 @@ def recombined(names: Sequence[str], count: int, *, taken: Collection[str] = (),
     return found
 
 
-def matched_by_length(names: Sequence[str], candidates: Sequence[str], tokenizer: Any, ratio: float = 2.0) -> list[str]:
+def matched_by_length(
+    names: Sequence[str], candidates: Sequence[str], tokenizer: Any, ratio: float = 2.0, *, last_words: bool = False
+) -> list[str]:
     """Choose candidates so that lengths in tokens are as often as among other names.
 
     Args:
@@ -127,16 +131,21 @@ def matched_by_length(names: Sequence[str], candidates: Sequence[str], tokenizer
         candidates: Where the matches are taken from, in order of preference.
         tokenizer (`PreTrainedTokenizerBase`): What counts the tokens.
         ratio: How many are chosen for each name, as far as there are such.
+        last_words: Whether those come first that bring the last words of the names as often, such as River.
     """
 
     def length(name: str) -> int:
         return len(tokenizer(f" {name}", add_special_tokens=False)["input_ids"])
 
     wanted = Counter({size: round(ratio * number) for size, number in Counter(map(length, names)).items()})
-    chosen = []
-    for name in candidates:
-        size = length(name)
-        if wanted[size] > 0:
-            wanted[size] -= 1
-            chosen.append(name)
+    ends = Counter(name.split()[-1] for name in names)
+    ends = Counter({word: round(ratio * number) for word, number in ends.items()})
+    chosen: list[str] = []
+    for strict in (True, False) if last_words else (False,):
+        for name in [name for name in candidates if name not in chosen]:
+            size, end = length(name), name.split()[-1]
+            if wanted[size] > 0 and (ends[end] > 0 or not strict):
+                wanted[size] -= 1
+                ends[end] -= 1
+                chosen.append(name)
     return chosen

@@ -187,7 +187,7 @@ def entity_lists(
         if not world:
             surprises = zip(made, NameForms(generator).surprises(made), strict=True)
             made = [name for name, surprise in surprises if surprise > MAX_SURPRISE]
-        unknown[kind] = matched_by_length(known[kind], made, tokenizer)
+        unknown[kind] = matched_by_length(known[kind], made, tokenizer, last_words=True)
         strangers = [name for name in asked["failed"].get(kind, ()) if not telling & set(name.lower().split())]
         failed[kind] = matched_by_length(known[kind], strangers, tokenizer, 1.0)
     kinds = [kind for kind in known if len(known[kind]) >= LEAST and len(unknown[kind]) >= LEAST]

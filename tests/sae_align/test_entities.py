@@ -74,6 +74,23 @@ def test_lengths_are_matched(tiny_llama):
     assert sorted(map(length, chosen)) == [sizes[0]] * 2 + [sizes[1]] * 2
 
 
+def test_last_words_are_matched_first(tiny_llama):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_llama)
+    candidates = ["Ada Q", "Ben Q", "Cleo R", "Dan R", "Eve S", "Flo S"]
+    lengths = {len(tokenizer(f" {name}", add_special_tokens=False)["input_ids"]) for name in candidates}
+    known = ["Gus R", "Hal S"]
+    chosen = matched_by_length(known, candidates, tokenizer, last_words=True)
+    assert len(lengths) > 1 or sorted(chosen) == ["Cleo R", "Dan R", "Eve S", "Flo S"]
+    assert all(name.split()[-1] in "RS" for name in chosen[:2])
+
+
+def test_a_word_of_many_names_may_come_up_more_often():
+    names = [f"{letter} River" for letter in "ABC"] + [f"{letter} {letter}ay" for letter in "DEFGHIJK"]
+    found = recombined(names, 200)
+    assert sum(name.endswith("River") for name in found) == 8
+    assert max(sum(name.endswith(f" {letter}ay") for name in found) for letter in "DEFGHIJK") <= 3
+
+
 def test_halves_share_no_name():
 
     lists = EntityLists({"person": [f"k{i}" for i in range(16)]}, {"person": [f"u{i}" for i in range(17)]})
