@@ -69,15 +69,15 @@ def load_robust_material(args: RobustRecipeConfig, processor: Any = None) -> Rob
     processor = processor or processor_for([found["train"]])
     plain = _without_normalisation(processor)
     train, test = (LabelledInputs(*image_tensors(found[split], plain)) for split in ("train", "test"))
-    test = _first(test, args.test_images)
+    test = test.first(args.test_images)
     excluded = list(args.exclude_classes or ())
     unknown = [label for label in excluded if not 0 <= label < len(names)]
     if unknown:
         raise InputError(f"exclude_classes names {unknown[0]}; the labels are 0 to {len(names) - 1}")
     return RobustMaterial(
-        train=_first(train.without(excluded), args.train_images),
+        train=train.without(excluded).first(args.train_images),
         test=test.without(excluded),
-        teacher_train=_first(train.without(excluded), args.teacher_train_images),
+        teacher_train=train.without(excluded).first(args.teacher_train_images),
         excluded=test.of(excluded),
         class_names=names,
         processor=processor,
@@ -155,11 +155,6 @@ def _kept(
     return made_once(folder, (folder / _MARKER).is_file, make)
 
 
-def robust_seconds(folder: Path) -> float:
-    """Return how long its training took, whenever that was."""
-    return json.loads((folder / _MARKER).read_text())["seconds"]
-
-
 def _trainer_config(args: RobustRecipeConfig, changes: dict[str, Any]) -> ARDIRConfig:
     names = [item.name for item in fields(ARDIRConfig) if item.init]
     values = {name: getattr(args, name) for name in names} | changes
@@ -182,7 +177,3 @@ def _without_normalisation(processor: Any) -> Any:
     plain = copy.deepcopy(processor)
     plain.do_normalize = False
     return plain
-
-
-def _first(data: LabelledInputs, count: int | None) -> LabelledInputs:
-    return data if count is None else data.rows(torch.arange(min(count, len(data))))

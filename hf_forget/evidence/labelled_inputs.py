@@ -50,6 +50,10 @@ class LabelledInputs:
         """Return the rows of all other classes."""
         return self.rows(~belongs(self.labels, classes))
 
+    def first(self, count: int | None) -> "LabelledInputs":
+        """Return at most the first `count` rows; all for `None`."""
+        return self if count is None else self.rows(torch.arange(min(count, len(self)), device=self.labels.device))
+
     def sample(self, count: int, seed: int = 0) -> "LabelledInputs":
         """Return at most `count` rows, drawn without replacement."""
         if count >= len(self):

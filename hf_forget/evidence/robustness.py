@@ -75,7 +75,7 @@ def measure_robustness(
     def pgd_accuracy(count: int, distance: float, restarts: int) -> "Tensor":
         generator = torch.Generator().manual_seed(options.robustness_seed)
         return _by_batch(
-            _first(test, count),
+            test.first(count),
             size,
             lambda pixels, labels: right_under_pgd(
                 model,
@@ -99,7 +99,7 @@ def measure_robustness(
     if options.attacks:
         report(f"AutoAttack: {', '.join(options.attacks)}")
         right = right_under_auto_attack(
-            model, _first(test, options.auto_images), epsilon=epsilon, attacks=options.attacks, options=options
+            model, test.first(options.auto_images), epsilon=epsilon, attacks=options.attacks, options=options
         )
         what = f"share of the first {len(right)} test images right under {', '.join(options.attacks)}, ε {epsilon:.4g}"
         metrics.append(_metric("robust_accuracy_auto", right, what))
@@ -107,7 +107,7 @@ def measure_robustness(
     if options.square_images:
         report("the Square attack")
         right = right_under_auto_attack(
-            model, _first(test, options.square_images), epsilon=epsilon, attacks=["square"], options=options
+            model, test.first(options.square_images), epsilon=epsilon, attacks=["square"], options=options
         )
         metrics.append(_metric("robust_accuracy_square", right, f"the same of {len(right)} under Square, no gradients"))
         records["square"] = right.int().tolist()
@@ -246,10 +246,6 @@ def _metric(name: str, right: "Tensor", definition: str) -> Metric:
 def _right(model: PixelModel, pixels: "Tensor", labels: "Tensor") -> "Tensor":
     with torch.no_grad():
         return model(pixels).argmax(1) == labels
-
-
-def _first(data: LabelledInputs, count: int) -> LabelledInputs:
-    return data.rows(torch.arange(min(count, len(data))))
 
 
 def _by_batch(data: LabelledInputs, size: int, right: "Callable[[Tensor, Tensor], Tensor]") -> "Tensor":

@@ -203,4 +203,4 @@ def test_values_out_of_range_are_refused(changes, told, tmp_path):
 def test_layers_that_return_tuples_are_read(tiny_gpt2, tmp_path):
     trainer = trainer_for(tiny_gpt2, tmp_path, max_steps=2)
     trainer.train()
-    assert len(trainer.latents) == 2
+    assert len(trainer.latents) == 3
