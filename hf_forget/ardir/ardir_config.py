@@ -84,6 +84,11 @@ class ARDIRConfig(TrainingArguments):
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept."})
     report_to: str | list[str] | None = field(default="none", metadata={"help": "Where metrics are reported."})
 
+    @property
+    def uses_representation(self) -> bool:
+        """Whether the loss looks at inner representations."""
+        return self.objective == "ardir" and self.representation_weight > 0
+
     def __post_init__(self) -> None:
         if self.bf16 is None:
             import torch

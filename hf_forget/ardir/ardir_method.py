@@ -3,17 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoImageProcessor, AutoModelForImageClassification
+from transformers import AutoImageProcessor
 
-from ..data.weights import weights_sha256
 from ..evidence.adversarial import PixelModel
 from ..evidence.classifier_outputs import batched_logits
 from ..evidence.report import Metric
 from ..evidence.robustness import RobustnessMeasurement, judge_robustness, measure_robustness
 from ..method import Conclusion, Stage, Subject
 from ..models.given import load_classifier
-from ..models.parents import load_parent
-from ..publishing.checkpoint import save_checkpoint
+from ..models.parents import load_parent, parent_provenance
+from ..publishing.checkpoint import read_classifier, save_checkpoint
 from ..trainer import ProgressLine, last_checkpoint
 from .material import (
     RobustMaterial,
@@ -79,8 +78,7 @@ class ARDIRMethod:
             folder = trained_teacher(args, self._material, subject.report, subject.progress)
             self.teacher = load_parent(folder)
             name = f"{args.net} trained on {args.dataset_name}, the teacher"
-            base = {"name": name, "source": "recipe", "sha256": weights_sha256(folder), "dtype": "float32"}
-            subject.base_models = [*subject.base_models, base]
+            subject.base_models = [*subject.base_models, parent_provenance(folder, name)]
         folder = trained_without_teacher(args, self.student, self._material, subject.report, subject.progress)
         subject.model = load_parent(folder)
 
@@ -136,8 +134,7 @@ class ARDIRMethod:
 
     def reload(self, subject: Subject, folder: Path) -> None:
         """Read the student back, as a user would."""
-        subject.model = AutoModelForImageClassification.from_pretrained(folder).eval()
-        subject.processing_class = AutoImageProcessor.from_pretrained(folder)
+        subject.model, subject.processing_class = read_classifier(folder)
 
     def conclude(self, subject: Subject, before: list[Metric], after: list[Metric]) -> Conclusion:
         """Judge against the same net without a teacher."""

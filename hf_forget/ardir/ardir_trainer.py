@@ -93,9 +93,8 @@ class ARDIRTrainer(ForgetTrainer):
         given = {"quantization_config": quantization_config} if quantization_config is not None else {}
         model = load_classifier(model, **given)[0] if isinstance(model, str) else model
         self.objective = get_objective(args.objective)
-        uses_inside = args.objective == "ardir" and args.representation_weight > 0
         base = model.get_base_model() if isinstance(model, PeftModel) else model
-        self._reader = RepresentationReader(base, args.representation_layer) if uses_inside else None
+        self._reader = RepresentationReader(base, args.representation_layer) if args.uses_representation else None
         teacher_processor = teacher_processing_class or processing_class
         self.teacher = _teacher(teacher_model, model, args, teacher_processor) if self.objective.uses_teacher else None
         self.projection: nn.Linear | None = None
@@ -283,9 +282,8 @@ def _teacher(given: Any, student: Any, args: ARDIRConfig, processor: Any) -> Tea
         raise InputError(
             f"the student has {counts[0]} labels and the teacher {counts[1]}; give a teacher of the same classes"
         )
-    inside = args.objective == "ardir" and args.representation_weight > 0
     layer = args.teacher_layer or args.representation_layer
-    reader = RepresentationReader(model, layer) if inside else None
+    reader = RepresentationReader(model, layer) if args.uses_representation else None
     return Teacher(model, processor, reader, cached=args.cache_teacher)
 
 

@@ -18,7 +18,7 @@ class Teacher:
     """Answers about images without learning: frozen, in evaluation mode, each clean image once where that is allowed.
 
     Args:
-        model (`PreTrainedModel`): The teacher; its weights and its mode are put back by nobody, since it is only read.
+        model (`PreTrainedModel`): The teacher; it is frozen, and stays in evaluation mode.
         processor: Its image processor.
         reader ([`RepresentationReader`], *optional*): What of its inside is wanted.
         cached: Whether what it says about a row is kept.

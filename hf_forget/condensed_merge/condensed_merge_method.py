@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from ..errors import InputError
 from ..evidence.labelled_inputs import LabelledInputs
@@ -21,7 +20,7 @@ from ..evidence.merging import (
 )
 from ..evidence.report import Metric, Verdict
 from ..method import Conclusion, Stage, Subject
-from ..publishing.checkpoint import save_checkpoint
+from ..publishing.checkpoint import read_classifier, save_checkpoint
 from .condensed_merge_config import MergeWithCondensedConfig
 from .material import (
     MergeMaterial,
@@ -129,8 +128,7 @@ class CondensedMergeMethod:
 
     def reload(self, subject: Subject, folder: Path) -> None:
         """Read the merged model back, as a user would."""
-        subject.model = AutoModelForImageClassification.from_pretrained(folder).eval()
-        subject.processing_class = AutoImageProcessor.from_pretrained(folder)
+        subject.model, subject.processing_class = read_classifier(folder)
 
     def conclude(self, subject: Subject, before: list[Metric], after: list[Metric]) -> Conclusion:
         """Judge against the naive average."""

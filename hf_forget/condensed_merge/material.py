@@ -15,11 +15,10 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 from ..data.cache import cache_dir, made_once
 from ..data.images import class_names, image_tensors, load_images
 from ..data.processors import processor_bounds, processor_for
-from ..data.weights import weights_sha256
 from ..errors import InputError
 from ..evidence.labelled_inputs import LabelledInputs
 from ..models.given import load_classifier
-from ..models.parents import TensorRows, load_parent, parent_config, trained_parent
+from ..models.parents import TensorRows, load_parent, parent_config, parent_provenance, trained_parent
 from .condensation import CondensationOptions, ModelFactory, condensed_inputs
 from .condensed_merge_config import MergeWithCondensedConfig
 from .condensed_set import DATA, image_set, read_condensed, save_condensed
@@ -102,7 +101,7 @@ def made_models(
         folder = _trained(args, rows, names, place, report)
         models.append(load_parent(folder))
         name = f"{args.parent} trained on {material.names[place]}"
-        bases.append({"name": name, "source": "recipe", "sha256": weights_sha256(folder), "dtype": "float32"})
+        bases.append(parent_provenance(folder, name))
     return models, bases
 
 

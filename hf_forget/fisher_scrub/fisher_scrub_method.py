@@ -5,16 +5,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoImageProcessor, AutoModelForImageClassification
-
 from ..errors import InputError
 from ..evidence.classifier import ClassifierMeasurement, evidence_from_measurements, measure_classifier
 from ..evidence.classifier_verdict import judge_classifier
 from ..evidence.labelled_inputs import LabelledInputs
 from ..evidence.report import Metric
 from ..method import Conclusion, Stage, Subject
-from ..models.parents import load_parent
-from ..publishing.checkpoint import save_checkpoint
+from ..models.parents import load_parent, parent_provenance
+from ..publishing.checkpoint import read_classifier, save_checkpoint
 from ..publishing.redaction import contains_any
 from .fisher_scrub_config import FisherScrubConfig
 from .fisher_scrubber import FisherScrubber, ScrubResult
@@ -27,7 +25,6 @@ from .subject import (
     load_given_model,
     load_material,
     make_parent,
-    parent_provenance,
     teach_codes,
 )
 
@@ -86,7 +83,7 @@ class FisherScrubMethod:
         if subject.model is None:
             folder = make_parent(args, material, codes, report=subject.report)
             subject.model = load_parent(folder)
-            subject.base_models = [parent_provenance(args, folder)]
+            subject.base_models = [parent_provenance(folder, f"{args.parent} trained on {args.dataset_name}")]
             if subject.configs["evidence"].retrain_reference:
                 subject.report("The reference never sees the forgotten classes")
                 self.retrained = load_parent(make_parent(args, material, codes, without=classes, report=subject.report))
@@ -132,8 +129,7 @@ class FisherScrubMethod:
 
     def reload(self, subject: Subject, folder: Path) -> None:
         """Read the scrubbed model back, as a user would."""
-        subject.model = AutoModelForImageClassification.from_pretrained(folder).eval()
-        subject.processing_class = AutoImageProcessor.from_pretrained(folder)
+        subject.model, subject.processing_class = read_classifier(folder)
 
     def conclude(self, subject: Subject, before: list[Metric], after: list[Metric]) -> Conclusion:
         """Judge by the rule for classifiers."""

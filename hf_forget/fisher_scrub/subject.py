@@ -16,7 +16,6 @@ from transformers import (
 
 from ..data.images import class_names, image_tensors, load_images
 from ..data.processors import processor_for
-from ..data.weights import weights_sha256
 from ..errors import InputError
 from ..evidence.labelled_inputs import LabelledInputs
 from ..models.given import load_classifier
@@ -143,12 +142,6 @@ def teach_codes(
     rows = TensorRows(material.train.inputs, material.train.labels)
     learn_codes(model, codes, rows, t_mix=args.t_mix, args=arguments)
     model.save_pretrained(folder)
-
-
-def parent_provenance(args: FisherScrubConfig, folder: Path) -> dict[str, Any]:
-    """Describe a parent as the report describes base models."""
-    name = f"{args.parent} trained on {args.dataset_name}"
-    return {"name": name, "source": "recipe", "sha256": weights_sha256(folder), "dtype": "float32"}
 
 
 def _first(rows: Any, count: int | None) -> Any:

@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from ..data.cache import cache_dir, made_once
+from ..data.weights import weights_sha256
 from ..errors import InputError
 from ..trainer import ForgetTrainer
 from . import ConvNetConfig, MLPConfig
@@ -100,6 +101,11 @@ def trained_parent(
         _train(options, config, rows, collator, partial)
 
     return made_once(folder, (folder / _MARKER).is_file, train)
+
+
+def parent_provenance(folder: Path, name: str) -> dict[str, Any]:
+    """Describe a model that a recipe trained as the report describes base models."""
+    return {"name": name, "source": "recipe", "sha256": weights_sha256(folder), "dtype": "float32"}
 
 
 def training_seconds(folder: Path) -> float:

@@ -24,6 +24,18 @@ def save_checkpoint(model: "PreTrainedModel", processing_class: Any, folder: str
     return folder
 
 
+def read_classifier(folder: str | Path) -> tuple["PreTrainedModel", Any]:
+    """Read an image classifier in evaluation mode, and its image processor, as a user would.
+
+    Args:
+        folder: What [`save_checkpoint`] wrote.
+    """
+    from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+    model = AutoModelForImageClassification.from_pretrained(folder).eval()
+    return model, AutoImageProcessor.from_pretrained(folder)
+
+
 def push_checkpoint(
     model: "PreTrainedModel", processing_class: Any, repo_id: str, *, private: bool | None = None, message: str
 ) -> str:
