@@ -23,8 +23,8 @@ class MergeWithCondensedConfig(ParentOptions):
         head (`str`, defaults to `"shared"`): `shared` where the models use the same outputs for different classes,
             `joined` where the merged model has an output for each class of each model.
         matching_steps (`int`, defaults to 300): Steps of straight-through matching.
-        matching_learning_rate (`float`, defaults to 1e-2): Its rate.
-        matching_batch_size (`int`, defaults to 256): Its inputs per step.
+        matching_learning_rate (`float`, defaults to 10.0): Its rate.
+        matching_batch_size (`int`, defaults to 1024): Its inputs per step.
         rescale (`bool`, defaults to `False`): Whether hidden units are given the spread that they have in the models
             that are merged (REPAIR). Norm statistics are estimated anew in any case, where there are data.
         merge_seed (`int`, defaults to 0): Of order and choice.
@@ -53,8 +53,8 @@ class MergeWithCondensedConfig(ParentOptions):
         default="shared", metadata={"help": "shared, or joined: an output for each class of each model."}
     )
     matching_steps: int = field(default=300, metadata={"help": "Steps of straight-through matching."})
-    matching_learning_rate: float = field(default=1e-2, metadata={"help": "Its rate."})
-    matching_batch_size: int = field(default=256, metadata={"help": "Its inputs per step."})
+    matching_learning_rate: float = field(default=10.0, metadata={"help": "Its rate."})
+    matching_batch_size: int = field(default=1024, metadata={"help": "Its inputs per step."})
     rescale: bool = field(default=False, metadata={"help": "Rescale hidden units as REPAIR does."})
     merge_seed: int = field(default=0, metadata={"help": "Seed of order and choice."})
     dataset_names: list[str] | None = field(default=None, metadata={"help": "A set of images for each model."})

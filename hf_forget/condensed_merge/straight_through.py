@@ -13,6 +13,8 @@ from .matching import trainable, weight_matching
 from .permutation import Permutation, permuted_state
 from .symmetry import Symmetry
 
+MOMENTUM = 0.9
+
 
 @dataclass(frozen=True)
 class Surrogate:
@@ -58,8 +60,8 @@ def straight_through_matching(
     *,
     share: float = 0.5,
     steps: int = 300,
-    learning_rate: float = 1e-2,
-    batch_size: int = 256,
+    learning_rate: float = 10.0,
+    batch_size: int = 1024,
     rescore_every: int = 25,
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, of: None,
@@ -68,7 +70,11 @@ def straight_through_matching(
 
     Weights `θ`, the first model's to begin with, are trained such that the average of the first model and the second
     one, permuted to match `θ`, fits a batch; the gradient passes the matching as if the permuted model were `θ`. Each
-    matching begins where the last one ended. Those found on the way are scored on the whole surrogate.
+    matching begins where the last one ended and assigns each group once. Those found on the way are scored on the whole
+    surrogate.
+
+    What `θ` gathers are gradients, so that a matching looks for the units that lower the loss most to first order. That
+    holds for plain descent with momentum only: Adam gives a weight that hardly matters as large a step as any other.
 
     Args:
         model (`PreTrainedModel`): A model of the architecture; its weights are overwritten.
@@ -76,8 +82,8 @@ def straight_through_matching(
         first, second: Their `state_dict`.
         surrogate: Inputs and labels.
         share: How much the second model counts in the average.
-        steps: Number of steps of Adam.
-        learning_rate: Its rate.
+        steps: Number of steps of descent with momentum.
+        learning_rate: Its rate, falling linearly to 0; large beside rates of training, since `θ` itself is never used.
         batch_size: Rows of the surrogate per step.
         rescore_every: Steps between two scorings on the whole surrogate.
         seed: Of the order of rows and groups.
@@ -89,7 +95,8 @@ def straight_through_matching(
     Source: Ainsworth et al. 2023, algorithm 3; the candidates are scored as arXiv 2306.05641 does.
     """
     learnt = {name: first[name].detach().clone().requires_grad_() for name in trainable(first)}
-    optimizer = torch.optim.Adam(learnt.values(), lr=learning_rate)
+    optimizer = torch.optim.SGD(learnt.values(), lr=learning_rate, momentum=MOMENTUM)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
     batches = surrogate.batches(min(batch_size, len(surrogate.labels)), seed)
     permutation = weight_matching(symmetry, first, second, seed=seed)
     best = Candidate(permutation, scored(model, symmetry, first, second, permutation, surrogate, share), 0)
@@ -107,8 +114,9 @@ def straight_through_matching(
         optimizer.zero_grad()
         nn.functional.cross_entropy(logits.float(), labels).backward()
         optimizer.step()
+        schedule.step()
         with torch.no_grad():
-            permutation = weight_matching(symmetry, learnt, second, start=permutation, seed=seed + step)
+            permutation = weight_matching(symmetry, learnt, second, start=permutation, rounds=1, seed=seed + step)
         if step % rescore_every == 0 or step == steps:
             loss = scored(model, symmetry, first, second, permutation, surrogate, share)
             if loss < best.loss:

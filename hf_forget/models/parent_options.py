@@ -6,6 +6,7 @@ from typing import Literal, get_args
 from ..errors import InputError
 
 ParentArchitecture = Literal["mlp", "convnet"]
+ParentOptimizer = Literal["adamw", "sgd"]
 
 
 @dataclass
@@ -19,7 +20,8 @@ class ParentOptions:
         parent_activation (`str`, *optional*): Activation function, as in `transformers`; the architecture's own if not
             given.
         parent_epochs (`float`, defaults to 8): Epochs of training.
-        parent_learning_rate (`float`, defaults to 1e-3): Peak learning rate of AdamW, falling linearly to 0.
+        parent_optimizer (`str`, defaults to `"adamw"`): `adamw`, or `sgd` with a momentum of 0.9.
+        parent_learning_rate (`float`, defaults to 1e-3): Peak learning rate, falling linearly to 0.
         parent_weight_decay (`float`, defaults to 0.0): Weight decay.
         parent_batch_size (`int`, defaults to 128): Images per step.
         parent_seed (`int`, defaults to 0): Seed of the weights and of the order of the images.
@@ -30,7 +32,7 @@ class ParentOptions:
         InputError: If a value is out of range.
     """
 
-    parent: Literal["mlp", "convnet"] = field(
+    parent: ParentArchitecture = field(
         default="mlp", metadata={"help": "Architecture of the model that the recipe trains, where none is given."}
     )
     parent_hidden_sizes: list[int] | None = field(
@@ -38,6 +40,7 @@ class ParentOptions:
     )
     parent_activation: str | None = field(default=None, metadata={"help": "Its activation function."})
     parent_epochs: float = field(default=8, metadata={"help": "Epochs of its training."})
+    parent_optimizer: ParentOptimizer = field(default="adamw", metadata={"help": "Optimizer of its training."})
     parent_learning_rate: float = field(default=1e-3, metadata={"help": "Peak learning rate of its training."})
     parent_weight_decay: float = field(default=0.0, metadata={"help": "Weight decay of its training."})
     parent_batch_size: int = field(default=128, metadata={"help": "Images per step of its training."})
@@ -46,8 +49,10 @@ class ParentOptions:
     parent_test_images: int | None = field(default=None, metadata={"help": "Measure on the first so many test images."})
 
     def __post_init__(self) -> None:
-        if self.parent not in get_args(ParentArchitecture):
-            raise InputError(f"unknown parent '{self.parent}'; accepted: mlp, convnet")
+        for name, accepted in (("parent", ParentArchitecture), ("parent_optimizer", ParentOptimizer)):
+            if getattr(self, name) not in get_args(accepted):
+                available = ", ".join(get_args(accepted))
+                raise InputError(f"unknown {name} '{getattr(self, name)}'; available: {available}")
         if self.parent_hidden_sizes is not None and (not self.parent_hidden_sizes or min(self.parent_hidden_sizes) < 1):
             raise InputError(
                 f"parent_hidden_sizes is {self.parent_hidden_sizes}; give at least one size, each 1 or more"

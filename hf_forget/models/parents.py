@@ -82,8 +82,8 @@ def trained_parent(
 ) -> Path:
     """Return the folder of a parent, trained unless the cache has it.
 
-    It is trained by `transformers.Trainer` with AdamW and a linear schedule, in a folder beside that is renamed when
-    whole, under a lock.
+    It is trained by `transformers.Trainer` with a linear schedule, in a folder beside that is renamed when whole, under a
+    lock.
 
     Args:
         options ([`ParentOptions`]): How to train.
@@ -126,6 +126,7 @@ def _train(options: ParentOptions, config: Any, rows: TensorRows, collator: Coll
         args=_arguments(options, folder / "checkpoints"),
         data_collator=collator,
         train_dataset=rows,
+        optimizer_cls_and_kwargs=_sgd(options) if options.parent_optimizer == "sgd" else None,
     )
     trainer.remove_callback(PrinterCallback)
     start = time.perf_counter()
@@ -134,6 +135,10 @@ def _train(options: ParentOptions, config: Any, rows: TensorRows, collator: Coll
     model.save_pretrained(folder)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     (folder / _MARKER).write_text(json.dumps({"version": _VERSION, "seconds": seconds}) + "\n")
+
+
+def _sgd(options: ParentOptions) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
+    return torch.optim.SGD, {"lr": options.parent_learning_rate, "momentum": 0.9}
 
 
 def _arguments(options: ParentOptions, folder: Path) -> TrainingArguments:
@@ -159,6 +164,7 @@ def _key(options: ParentOptions, config: Any, rows: TensorRows, collator_key: st
         name: getattr(options, name)
         for name in (
             "parent_epochs",
+            "parent_optimizer",
             "parent_learning_rate",
             "parent_weight_decay",
             "parent_batch_size",
