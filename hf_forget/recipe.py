@@ -96,6 +96,15 @@ class Recipe:
     source: Path | None = None
     lines: dict[str, int] = field(default_factory=dict)
 
+    def model_names(self) -> list[tuple[str, str]]:
+        """Return the models that are named, each as the key that names it and the name."""
+        found = []
+        for key in ("model_name_or_path", "model_names_or_paths"):
+            value = self.values.get(key)
+            names = value if isinstance(value, list) else [] if value is None else [value]
+            found += [(key, str(name)) for name in names]
+        return found
+
     def configs(self) -> dict[str, Any]:
         """Return one config object per section: `method`, `model`, `lora`, `evidence`.
 

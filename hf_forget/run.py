@@ -316,7 +316,7 @@ def _plan(recipe: Recipe, inside: Recipe, output: OutputFolder) -> dict[str, Any
         problems.extend(error.errors)
     name = recipe.values.get("model_name_or_path")
     models: list[ResolvedModel] = []
-    for key, given in _model_names(recipe):
+    for key, given in recipe.model_names():
         try:
             models.append(resolve_model(given, prepare=False))
         except HubUnreachableError as error:
@@ -339,16 +339,6 @@ def _plan(recipe: Recipe, inside: Recipe, output: OutputFolder) -> dict[str, Any
         "interrupted_run": output.partial.is_dir(),
         "unresolved": unresolved,
     }
-
-
-def _model_names(recipe: Recipe) -> list[tuple[str, str]]:
-    """The models that a recipe names, each with the key that names it."""
-    found = []
-    for key in ("model_name_or_path", "model_names_or_paths"):
-        value = recipe.values.get(key)
-        names = value if isinstance(value, list) else [] if value is None else [value]
-        found += [(key, str(name)) for name in names]
-    return found
 
 
 def _check_probes(path: str | None) -> None:

@@ -58,9 +58,12 @@ def row(name: str, report: dict, answers: dict) -> dict[str, str]:
     cells = {"name": name, "verdict": report["verdict"]["value"]}
     cells |= {key.replace("_", " "): short(checks[key]) for key in CONDITIONS}
     cells["also missed"] = ", ".join(missed) or "none"
-    if "sham_by_wording_rate" in metrics:
+    if metrics.get("sham_by_wording_rate", {}).get("after") is not None:
         rates = " / ".join(left(metrics[f"sham_{name}"]) for name in SHAM)
         cells["left by the sham run: by wording / by relation / sampled"] = rates
+    if "known_unknown_auc" in metrics:
+        auc, words = (metrics[f"known_unknown_auc{part}"]["before"] for part in ("", "_embedding"))
+        cells["probe AUC, on embeddings"] = f"{auc:.2f}, {words:.2f}"
     for key, title in REPRESENTATION.items():
         if key in metrics:
             cells[title] = f"{metrics[key]['before']:.2f} → {metrics[key]['after']:.2f}"

@@ -28,7 +28,7 @@ class CondensationOptions:
             the gradients of models that are trained on what has been condensed so far.
         images_per_class (`int`, defaults to 10): Inputs for each class.
         steps (`int`, defaults to 600): For how many random models (`dm`), or steps in all (`dc`).
-        learning_rate (`float`, defaults to 0.03): Of Adam, in units of the inputs: how far a value moves in a step
+        learning_rate (`float`, defaults to 0.1): Of Adam, in units of the inputs: how far a value moves in a step
             hardly depends on the scale of features or gradients.
         batch_size (`int`, defaults to 256): Real inputs of a class per step.
         steps_per_model (`int`, defaults to 10): With `dc`, steps before a new random model is drawn.
@@ -41,7 +41,7 @@ class CondensationOptions:
     condensation: Literal["dm", "dc"] = "dm"
     images_per_class: int = 10
     steps: int = 600
-    learning_rate: float = 0.03
+    learning_rate: float = 0.1
     batch_size: int = 256
     steps_per_model: int = 10
     seed: int = 0

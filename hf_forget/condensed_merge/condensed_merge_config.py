@@ -37,7 +37,7 @@ class MergeWithCondensedConfig(ParentOptions):
         condensation (`str`, defaults to `"dm"`): `dm` or `dc`, see
             [`~hf_forget.condensed_merge.condensation.CondensationOptions`].
         condensation_steps (`int`, defaults to 600): Its steps.
-        condensation_learning_rate (`float`, defaults to 0.03): Its rate.
+        condensation_learning_rate (`float`, defaults to 0.1): Its rate.
         full_images (`int`, defaults to 20000): With `full`, so many images of each set, drawn at random, are used.
         hub_model_id (`str`, *optional*): Repository that `push_to_hub` writes to.
 
@@ -67,7 +67,7 @@ class MergeWithCondensedConfig(ParentOptions):
         default="dm", metadata={"help": "Distribution matching or gradient matching."}
     )
     condensation_steps: int = field(default=600, metadata={"help": "Steps of condensation."})
-    condensation_learning_rate: float = field(default=0.03, metadata={"help": "Its rate."})
+    condensation_learning_rate: float = field(default=0.1, metadata={"help": "Its rate."})
     full_images: int = field(default=20_000, metadata={"help": "Images of each set that stand for all of it."})
     hub_model_id: str | None = field(default=None, metadata={"help": "Repository that push_to_hub writes to."})
 

@@ -82,8 +82,8 @@ def trained_parent(
 ) -> Path:
     """Return the folder of a parent, trained unless the cache has it.
 
-    It is trained by `transformers.Trainer` with a linear schedule, in a folder beside that is renamed when whole, under a
-    lock.
+    It is trained by `transformers.Trainer` with a linear schedule, in a folder beside that is renamed when whole, under
+    a lock.
 
     Args:
         options ([`ParentOptions`]): How to train.

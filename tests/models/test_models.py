@@ -132,6 +132,19 @@ def test_same_seed_gives_the_same_parent(tmp_path, monkeypatch):
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
+def test_parent_trained_by_sgd_moves_along_the_gradient(cache):
+    options = small_options(parent_optimizer="sgd", parent_learning_rate=0.1, parent_batch_size=24)
+    data = rows()
+    config = parent_config(options, data.pixel_values, ["a", "b"])
+    torch.manual_seed(options.parent_seed)
+    model = AutoModelForImageClassification.from_config(config)
+    model(pixel_values=data.pixel_values, labels=data.labels).loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    trained = load_parent(trained_parent(options, config, data)).state_dict()
+    for name, weight in model.named_parameters():
+        assert torch.allclose(trained[name], weight.detach() - 0.1 * weight.grad, atol=1e-6)
+
+
 def test_parent_needs_square_images():
     with pytest.raises(InputError, match="4 × 6 pixels"):
         parent_config(small_options(), torch.zeros(1, 1, 4, 6), ["a", "b"])
@@ -139,7 +152,13 @@ def test_parent_needs_square_images():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("parent", "resnet"), ("parent_epochs", 0), ("parent_hidden_sizes", [0]), ("parent_train_images", 0)],
+    [
+        ("parent", "resnet"),
+        ("parent_optimizer", "sdg"),
+        ("parent_epochs", 0),
+        ("parent_hidden_sizes", [0]),
+        ("parent_train_images", 0),
+    ],
 )
 def test_option_out_of_range_is_named(name, value):
     with pytest.raises(InputError, match=name):
