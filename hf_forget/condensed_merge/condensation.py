@@ -84,7 +84,7 @@ def condensed_inputs(
     Raises:
         InputError: If a label has fewer rows than inputs are asked for.
 
-    Source: Zhao & Bilen 2023 (`dm`), Zhao et al. 2021 (`dc`); both with plain gradient descent.
+    Source: Zhao & Bilen 2023 (`dm`), Zhao et al. 2021 (`dc`), with Adam in the place of plain descent.
     """
     options = options or CondensationOptions()
     classes = {int(label): (data.labels == label).nonzero()[:, 0] for label in data.labels.unique()}
