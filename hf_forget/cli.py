@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from .allocator import keep_freed_memory
 from .cli_arguments import EXIT_VERDICT, Overrides, build_parser, split_overrides
 from .cli_preparations import condense, train_sae
 from .cli_shared import from_overrides, quiet_libraries, show
@@ -71,6 +72,7 @@ def _run_command(arguments: list[str]) -> int:
     if not command:
         parser.print_help()
         return 0
+    keep_freed_memory()
     return args.handler(args)
 
 

@@ -5,6 +5,7 @@ from transformers import ViTImageProcessorPil
 
 from hf_forget.errors import InputError
 from hf_forget.evidence.adversarial import PixelModel, check_epsilon, check_pixels, pgd, right_under_pgd
+from hf_forget.models.convnet import ConvNetConfig, ConvNetForImageClassification
 
 EPSILON = 0.1
 
@@ -60,6 +61,16 @@ def test_epsilon_counts_before_normalisation(pixels):
     assert torch.equal(PixelModel(model).normalised(pixels), pixels)
     with pytest.raises(InputError, match="divide pixels by 255"):
         PixelModel(model, ViTImageProcessorPil(do_rescale=False, image_mean=[0.4], image_std=[0.2]))
+
+
+def test_the_layout_of_convolutions_changes_no_value():
+    model = ConvNetForImageClassification(ConvNetConfig(hidden_sizes=[4, 8])).eval()
+    images, before = torch.rand(4, 1, 28, 28), {name: value.clone() for name, value in model.state_dict().items()}
+    logits = model(images).logits
+    attacked = PixelModel(model)
+    assert model.convolutions[1].weight.is_contiguous(memory_format=torch.channels_last)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    torch.testing.assert_close(attacked(images), logits)
 
 
 def test_more_restarts_and_larger_epsilon_never_leave_more_right(linear, pixels):
