@@ -27,9 +27,9 @@ class CondensationOptions:
         condensation (`str`, defaults to `"dm"`): `dm` matches the mean features of each class under random models, `dc`
             the gradients of models that are trained on what has been condensed so far.
         images_per_class (`int`, defaults to 10): Inputs for each class.
-        steps (`int`, defaults to 600): For how many random models (`dm`), or steps in all (`dc`).
-        learning_rate (`float`, defaults to 0.1): Of Adam, in units of the inputs: how far a value moves in a step
-            hardly depends on the scale of features or gradients.
+        steps (`int`, defaults to 1200): For how many random models (`dm`), or steps in all (`dc`).
+        learning_rate (`float`, defaults to 0.1): Of Adam, falling linearly to 0, in units of the inputs: how far a value
+            moves in a step hardly depends on the scale of features or gradients.
         batch_size (`int`, defaults to 256): Real inputs of a class per step.
         steps_per_model (`int`, defaults to 10): With `dc`, steps before a new random model is drawn.
         seed (`int`, defaults to 0): Of models and choice of rows.
@@ -40,7 +40,7 @@ class CondensationOptions:
 
     condensation: Literal["dm", "dc"] = "dm"
     images_per_class: int = 10
-    steps: int = 600
+    steps: int = 1200
     learning_rate: float = 0.1
     batch_size: int = 256
     steps_per_model: int = 10
@@ -100,6 +100,8 @@ def condensed_inputs(
         optimizer = torch.optim.Adam([synthetic], lr=options.learning_rate, betas=BETAS)
         apart = _match_means if options.condensation == "dm" else _GradientMatching(options)
         for step in range(_resumed(state_file, synthetic, optimizer), options.steps):
+            # What a single random model would have is noise in the end, unless the last steps are small.
+            optimizer.param_groups[0]["lr"] = options.learning_rate * (1 - step / options.steps)
             if step % KEPT_EVERY == 0:
                 # So that a run that goes on draws what one that was not interrupted draws.
                 torch.manual_seed(options.seed + 1_000_003 * (step + 1))

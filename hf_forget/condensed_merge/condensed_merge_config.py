@@ -36,7 +36,7 @@ class MergeWithCondensedConfig(ParentOptions):
         images_per_class (`int`, defaults to 10): Condensed images of each class, or images of a subset.
         condensation (`str`, defaults to `"dm"`): `dm` or `dc`, see
             [`~hf_forget.condensed_merge.condensation.CondensationOptions`].
-        condensation_steps (`int`, defaults to 600): Its steps.
+        condensation_steps (`int`, defaults to 1200): Its steps.
         condensation_learning_rate (`float`, defaults to 0.1): Its rate.
         full_images (`int`, defaults to 20000): With `full`, so many images of each set, drawn at random, are used.
         hub_model_id (`str`, *optional*): Repository that `push_to_hub` writes to.
@@ -66,7 +66,7 @@ class MergeWithCondensedConfig(ParentOptions):
     condensation: Literal["dm", "dc"] = field(
         default="dm", metadata={"help": "Distribution matching or gradient matching."}
     )
-    condensation_steps: int = field(default=600, metadata={"help": "Steps of condensation."})
+    condensation_steps: int = field(default=1200, metadata={"help": "Steps of condensation."})
     condensation_learning_rate: float = field(default=0.1, metadata={"help": "Its rate."})
     full_images: int = field(default=20_000, metadata={"help": "Images of each set that stand for all of it."})
     hub_model_id: str | None = field(default=None, metadata={"help": "Repository that push_to_hub writes to."})
