@@ -28,8 +28,8 @@ class CondensationOptions:
             the gradients of models that are trained on what has been condensed so far.
         images_per_class (`int`, defaults to 10): Inputs for each class.
         steps (`int`, defaults to 1200): For how many random models (`dm`), or steps in all (`dc`).
-        learning_rate (`float`, defaults to 0.1): Of Adam, falling linearly to 0, in units of the inputs: how far a value
-            moves in a step hardly depends on the scale of features or gradients.
+        learning_rate (`float`, defaults to 0.1): Of Adam, falling linearly to 0, in units of the inputs: how far a
+            value moves in a step hardly depends on the scale of features or gradients.
         batch_size (`int`, defaults to 256): Real inputs of a class per step.
         steps_per_model (`int`, defaults to 10): With `dc`, steps before a new random model is drawn.
         seed (`int`, defaults to 0): Of models and choice of rows.
