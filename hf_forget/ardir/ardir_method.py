@@ -7,6 +7,7 @@ from transformers import AutoImageProcessor
 
 from ..evidence.adversarial import PixelModel
 from ..evidence.classifier_outputs import batched_logits
+from ..evidence.curves import draw_curves
 from ..evidence.report import Metric
 from ..evidence.robustness import RobustnessMeasurement, judge_robustness, measure_robustness
 from ..method import Conclusion, Stage, Subject
@@ -87,6 +88,8 @@ class ARDIRMethod:
         found = self._measured(subject, subject.model, self._material.processor)
         subject.records[stage] = found.records
         subject.records[f"series_{stage}"] = found.series
+        if stage == "after" and found.series:
+            self._draw(subject)
         if stage == "before" and self.teacher is not None and subject.configs["evidence"].measure_teacher:
             subject.report("the teacher")
             processor = self.teacher_processor or self._material.processor
@@ -94,6 +97,17 @@ class ARDIRMethod:
             for metric in found.metrics:
                 metric.reference = teacher.get(metric.name)
         return found.metrics
+
+    def _draw(self, subject: Subject) -> None:
+        """Draw the student's accuracy over ε beside that of the same net without a teacher."""
+        curves = {
+            name: subject.records[f"series_{stage}"]["accuracy_over_epsilon"]
+            for name, stage in (("without a teacher", "before"), ("student", "after"))
+        }
+        file = subject.workspace / "accuracy_over_epsilon.png"
+        subject.artifacts[file.stem] = draw_curves(
+            curves, file, across="ε, largest change of a pixel", upright="accuracy under PGD"
+        )
 
     def _measured(self, subject: Subject, model: Any, processor: Any) -> RobustnessMeasurement:
         material, args = self._material, subject.configs["method"]

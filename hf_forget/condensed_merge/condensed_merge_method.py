@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import InputError
+from ..evidence.curves import draw_curves
 from ..evidence.labelled_inputs import LabelledInputs
 from ..evidence.merging import (
     accuracy_metrics,
@@ -202,6 +203,12 @@ class CondensedMergeMethod:
                 "test loss in the middle between the models, minus that of each task's own model; mean of tasks"
             )
             found.append(Metric(f"loss_barrier_{name}", "quality", "lower", above, definition=definition))
+        subject.artifacts["accuracy_between"] = draw_curves(
+            {name.removeprefix("accuracy_"): curve for name, curve in subject.records["curve"].items()},
+            subject.workspace / "accuracy_between.png",
+            across="share of the second model",
+            upright="accuracy, mean of both tasks",
+        )
         return found
 
 

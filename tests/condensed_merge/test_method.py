@@ -45,6 +45,7 @@ def test_a_run_measures_the_merged_model_beside_other_ways(report):
     curve = report.series["accuracy_merged"]
     assert curve["x"] == [0, 0.5, 1]
     assert curve["y"][1] == pytest.approx(figures["mean_accuracy"]["after"], abs=0.01)
+    assert report.artifacts["accuracy_between"] == "private/accuracy_between.png"
 
 
 def test_two_conv_nets_with_joined_heads(tmp_path):
