@@ -15,6 +15,7 @@ from ..models.given import load_classifier
 from ..models.parents import load_parent, parent_provenance
 from ..publishing.checkpoint import read_classifier, save_checkpoint
 from ..trainer import ProgressLine, last_checkpoint
+from .examples_drawing import draw_examples
 from .material import (
     RobustMaterial,
     load_robust_material,
@@ -88,7 +89,7 @@ class ARDIRMethod:
         found = self._measured(subject, subject.model, self._material.processor)
         subject.records[stage] = found.records
         subject.records[f"series_{stage}"] = found.series
-        if stage == "after" and found.series:
+        if stage == "after":
             self._draw(subject)
         if stage == "before" and self.teacher is not None and subject.configs["evidence"].measure_teacher:
             subject.report("the teacher")
@@ -99,7 +100,19 @@ class ARDIRMethod:
         return found.metrics
 
     def _draw(self, subject: Subject) -> None:
-        """Draw the student's accuracy over ε beside that of the same net without a teacher."""
+        """Draw attacked images, and accuracy over ε beside that of the same net without a teacher."""
+        material, epsilon = self._material, subject.configs["method"].epsilon
+        file = subject.workspace / "attacked_images.png"
+        subject.artifacts[file.stem] = draw_examples(
+            PixelModel(subject.model, material.processor).eval(),
+            material.test,
+            material.class_names,
+            file,
+            epsilon=epsilon,
+            steps=subject.configs["evidence"].pgd_steps,
+        )
+        if not subject.records["series_after"]:
+            return
         curves = {
             name: subject.records[f"series_{stage}"]["accuracy_over_epsilon"]
             for name, stage in (("without a teacher", "before"), ("student", "after"))

@@ -48,7 +48,8 @@ def test_a_run_measures_student_teacher_and_the_same_net_without_one(report):
     curve = report.series["accuracy_over_epsilon"]
     assert curve["x"] == pytest.approx([0, 0.1, 0.2])
     assert curve["y"] == sorted(curve["y"], reverse=True)
-    assert report.artifacts["accuracy_over_epsilon"] == "private/accuracy_over_epsilon.png"
+    for name in ("accuracy_over_epsilon", "attacked_images"):
+        assert report.artifacts[name] == f"private/{name}.png"
 
 
 def test_no_other_labels_than_the_teacher_knows(tmp_path):
