@@ -19,7 +19,7 @@ from .allocator import keep_freed_memory
 from .cli_arguments import EXIT_VERDICT, Overrides, build_parser, split_overrides
 from .cli_preparations import condense, train_sae
 from .cli_shared import from_overrides, quiet_libraries, show
-from .errors import HfForgetError, InputError, OutputError, suggestion
+from .errors import HfForgetError, InputError, OutputError, unknown
 
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 VERDICTS = ("forgotten", "partial", "not_forgotten", "collapsed", "insufficient", "better", "same", "worse")
@@ -63,7 +63,7 @@ def _run_command(arguments: list[str]) -> int:
     position = next((i for i, token in enumerate(arguments) if not token.startswith("-")), len(arguments))
     command = arguments[position] if position < len(arguments) else ""
     if command and command not in options:
-        raise InputError(f"unknown command '{command}'; available: {', '.join(options)}.{suggestion(command, options)}")
+        raise InputError(unknown("command", command, options))
     overrides: Overrides = {}
     if command in _WITH_OVERRIDES:
         own, overrides = split_overrides(arguments[position + 1 :], options[command])
@@ -101,9 +101,7 @@ def _run(args: argparse.Namespace) -> int:
 def _go(args: argparse.Namespace, recipe: str, overrides: dict[str, Any]) -> int:
     required = args.require_verdict
     if required is not None and required not in VERDICTS:
-        raise InputError(
-            f"unknown verdict '{required}'; available: {', '.join(VERDICTS)}.{suggestion(required, VERDICTS)}"
-        )
+        raise InputError(unknown("verdict", required, VERDICTS))
     from .cli_output import Progress, print_plan, print_summary, summary_data
 
     progress = Progress(quiet=args.quiet)

@@ -41,6 +41,18 @@ def nearest(name: str, choices: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
+def unknown(what: str, name: object, choices: Iterable[str]) -> str:
+    """Return the text of an error about a name that is none of the choices: these, and the nearest of them.
+
+    Args:
+        what: What the name should be, such as `method`.
+        name: What was given.
+        choices: What is accepted.
+    """
+    accepted = list(choices)
+    return f"unknown {what} '{name}'; available: {', '.join(accepted)}.{suggestion(str(name), accepted)}"
+
+
 def suggestion(name: str, choices: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` for the nearest choice, or an empty string."""
     found = nearest(name, choices)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from .errors import InputError, suggestion
+from .errors import InputError, unknown
 from .evidence.report import Metric, Verdict
 
 Task = Literal["causal_lm", "image_classification", "text_classification", "diffusion"]
@@ -123,6 +123,6 @@ def get_method(name: str) -> Method:
         InputError: If no method has that name; the message names the nearest one.
     """
     if name not in _METHODS:
-        raise InputError(f"unknown method '{name}'; available: {', '.join(_METHODS)}.{suggestion(name, _METHODS)}")
+        raise InputError(unknown("method", name, _METHODS))
     module, attribute = _METHODS[name]
     return getattr(importlib.import_module(module), attribute)()

@@ -17,7 +17,7 @@ from typing import Any
 import filelock
 
 from .compare import Comparison, compare
-from .errors import HfForgetError, InputError, OutputError, suggestion
+from .errors import HfForgetError, InputError, OutputError, unknown
 from .output import write_text_atomic
 from .publishing.redaction import redact_text
 from .recipe import ONLY_ON_COMMAND_LINE, Recipe, RecipeError, load_recipe
@@ -129,9 +129,7 @@ def _chosen(plan: SweepSpec, only: Sequence[str]) -> list[PlannedRun]:
     settings = list(dict.fromkeys(planned.setting for planned in plan.runs))
     for name in only:
         if name not in settings:
-            plan.problems.append(
-                f"--only: unknown setting '{name}'; available: {', '.join(settings)}.{suggestion(name, settings)}"
-            )
+            plan.problems.append(f"--only: {unknown('setting', name, settings)}")
     # Where a name is wrong nothing will run, and the check should find what else is wrong.
     known = set(only) <= set(settings)
     return [planned for planned in plan.runs if not only or not known or planned.setting in only]

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
 
-from ..errors import InputError
+from ..errors import InputError, unknown
 from ..evidence.adversarial import check_epsilon
 from ..trainer import supports_bf16
 from .objectives import get_objective
@@ -98,9 +98,7 @@ class ARDIRConfig(TrainingArguments):
         get_objective(self.objective)
         check_epsilon(self.epsilon)
         if self.representation_distance not in DISTANCES:
-            raise InputError(
-                f"unknown representation_distance '{self.representation_distance}'; available: {', '.join(DISTANCES)}"
-            )
+            raise InputError(unknown("representation_distance", self.representation_distance, DISTANCES))
         for name in ("attack_steps", "eval_attack_steps", "eval_attack_restarts"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; give 1 or more")

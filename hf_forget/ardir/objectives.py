@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..errors import InputError, suggestion
+from ..errors import InputError, unknown
 
 
 @dataclass(frozen=True)
@@ -153,9 +153,7 @@ def get_objective(name: str) -> RobustObjective:
         InputError: If there is none; the message names the nearest one.
     """
     if name not in OBJECTIVES:
-        raise InputError(
-            f"unknown objective '{name}'; available: {', '.join(OBJECTIVES)}.{suggestion(name, OBJECTIVES)}"
-        )
+        raise InputError(unknown("objective", name, OBJECTIVES))
     return OBJECTIVES[name]
 
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ..errors import InputError, suggestion
+from ..errors import InputError, unknown
 from ..evidence.classifier_outputs import class_logits, classification_head
 from ..evidence.labelled_inputs import LabelledInputs
 
@@ -48,10 +48,7 @@ class CondensationOptions:
 
     def __post_init__(self) -> None:
         if self.condensation not in CONDENSATIONS:
-            raise InputError(
-                f"unknown condensation '{self.condensation}'; available: {', '.join(CONDENSATIONS)}."
-                f"{suggestion(self.condensation, CONDENSATIONS)}"
-            )
+            raise InputError(unknown("condensation", self.condensation, CONDENSATIONS))
         for name in ("images_per_class", "steps", "batch_size", "steps_per_model"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; give 1 or more")

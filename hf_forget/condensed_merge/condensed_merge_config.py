@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from ..errors import InputError, suggestion
+from ..errors import InputError, unknown
 from ..models.parent_options import ParentOptions
 from .condensation import CondensationOptions
 
@@ -76,9 +76,7 @@ class MergeWithCondensedConfig(ParentOptions):
         for name, accepted in (("matching", Matching), ("head", Head), ("data", Data)):
             value, allowed = getattr(self, name), get_args(accepted)
             if value is not None and value not in allowed:
-                raise InputError(
-                    f"unknown {name} '{value}'; available: {', '.join(allowed)}.{suggestion(str(value), allowed)}"
-                )
+                raise InputError(unknown(name, value, allowed))
         for name in ("matching_steps", "matching_batch_size", "full_images"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; give 1 or more")

@@ -66,7 +66,7 @@ def load_material(args: MergeWithCondensedConfig, model_path: str | None) -> Mer
         processor = AutoImageProcessor.from_pretrained(model_path)
     turns = [degrees // 90 for degrees in args.rotations or [0] * len(sets)]
     parts = [
-        [_turned(_first(found[split], count), processor, turn) for found, turn in zip(sets, turns, strict=True)]
+        [_turned(found[split], processor, count, turn) for found, turn in zip(sets, turns, strict=True)]
         for split, count in (("train", args.parent_train_images), ("test", args.parent_test_images))
     ]
     names = [
@@ -242,10 +242,6 @@ def _key(data: LabelledInputs, config: "PreTrainedConfig", options: Condensation
     return digest.hexdigest()[:24]
 
 
-def _turned(images: Any, processor: Any, quarters: int) -> LabelledInputs:
-    inputs, labels = image_tensors(images, processor)
+def _turned(images: Any, processor: Any, count: int | None, quarters: int) -> LabelledInputs:
+    inputs, labels = image_tensors(images, processor, count)
     return LabelledInputs(torch.rot90(inputs, quarters, (2, 3)).contiguous() if quarters % 4 else inputs, labels)
-
-
-def _first(rows: Any, count: int | None) -> Any:
-    return rows if count is None else rows.select(range(min(count, len(rows))))

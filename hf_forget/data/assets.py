@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import AssetError, suggestion
+from ..errors import AssetError, unknown
 from .cache import cache_dir, made_once
 from .weights import file_sha256, weights_sha256
 
@@ -83,7 +83,7 @@ def get_asset(name: str) -> Asset:
     """
     full = name if name.startswith(PREFIX) else PREFIX + name
     if full not in ASSETS:
-        raise AssetError(f"unknown embedded asset '{name}'; available: {', '.join(ASSETS)}.{suggestion(full, ASSETS)}")
+        raise AssetError(unknown("embedded asset", full, ASSETS))
     return ASSETS[full]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import AssetError, suggestion
+from ..errors import AssetError, unknown
 from .assets import ASSETS, PREFIX, fetch_asset
 from .image_assets import IMAGE_ASSETS
 from .packaged_files import PackagedFiles, fetch_files
@@ -20,11 +20,9 @@ def fetch_embedded(names: Sequence[str] = ()) -> dict[str, Path]:
     """
     known = [*ASSETS, *FILE_ASSETS]
     ids = [name if name.startswith(PREFIX) else PREFIX + name for name in names] or known
-    for name, wanted in zip(names, ids, strict=False):
+    for wanted in ids:
         if wanted not in known:
-            raise AssetError(
-                f"unknown embedded asset '{name}'; available: {', '.join(known)}.{suggestion(wanted, known)}"
-            )
+            raise AssetError(unknown("embedded asset", wanted, known))
     return {
         wanted: fetch_files(FILE_ASSETS[wanted]) if wanted in FILE_ASSETS else fetch_asset(wanted) for wanted in ids
     }

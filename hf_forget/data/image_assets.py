@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..errors import AssetError, suggestion
+from ..errors import AssetError, unknown
 from .assets import PREFIX
 from .packaged_files import PackagedFiles
 
@@ -79,8 +79,5 @@ def get_image_asset(name: str) -> ImageAsset:
     """
     full = name if name.startswith(PREFIX) else PREFIX + name
     if full not in IMAGE_ASSETS:
-        raise AssetError(
-            f"unknown embedded image set '{name}'; available: {', '.join(IMAGE_ASSETS)}."
-            f"{suggestion(full, IMAGE_ASSETS)}"
-        )
+        raise AssetError(unknown("embedded image set", full, IMAGE_ASSETS))
     return IMAGE_ASSETS[full]

@@ -78,7 +78,9 @@ def class_names(dataset: "Dataset") -> list[str]:
     return list(dataset.features[LABEL].names)
 
 
-def image_tensors(dataset: "Dataset", processor: Any) -> tuple["torch.Tensor", "torch.Tensor"]:
+def image_tensors(
+    dataset: "Dataset", processor: Any, count: int | None = None
+) -> tuple["torch.Tensor", "torch.Tensor"]:
     """Return all images of a small set as one tensor, as the processor would give them one by one.
 
     Images that are of one size and need neither resizing nor cropping are rescaled and normalised all at once, and the
@@ -87,6 +89,7 @@ def image_tensors(dataset: "Dataset", processor: Any) -> tuple["torch.Tensor", "
     Args:
         dataset: A split of what `load_images` gives.
         processor: An image processor of `transformers` (the `Pil` classes need no torchvision).
+        count: Take the first so many images; all of them if not given.
 
     Returns:
         `pixel_values` (float32, `[n, channels, height, width]`) and `labels` (int64, `[n]`).
@@ -96,6 +99,7 @@ def image_tensors(dataset: "Dataset", processor: Any) -> tuple["torch.Tensor", "
     """
     import torch
 
+    dataset = dataset if count is None else dataset.select(range(min(count, len(dataset))))
     if not len(dataset):
         raise InputError("the data set is empty, so it makes no tensor")
     labels = torch.tensor(np.asarray(dataset[LABEL][:]), dtype=torch.int64)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..errors import InputError, suggestion
+from ..errors import InputError, unknown
 
 COUNTED_ATTACKS = ("quantize", "prompt")
 # Reported beside the verdict.
@@ -77,9 +77,7 @@ class EvidenceOptions:
             raise InputError("probes is empty; give the path of a probe file or leave the key out.")
         for attack in self.attacks:
             if attack not in (available := (*COUNTED_ATTACKS, *FURTHER_ATTACKS)):
-                raise InputError(
-                    f"attacks names '{attack}'; available: {', '.join(available)}.{suggestion(attack, available)}"
-                )
+                raise InputError(unknown("attack in attacks", attack, available))
         for name in ("attacks", "prompt_formats"):
             values = getattr(self, name)
             if values is not None and len(set(values)) < len(values):

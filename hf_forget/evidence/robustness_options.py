@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from ..errors import InputError, suggestion
+from ..errors import InputError, unknown
 
 AUTO_ATTACKS = ("apgd-ce", "apgd-t", "apgd-dlr", "fab", "fab-t", "square")
 
@@ -58,10 +58,7 @@ class RobustnessOptions:
     def __post_init__(self) -> None:
         for name in self.attacks:
             if name not in AUTO_ATTACKS:
-                raise InputError(
-                    f"unknown attack '{name}' in auto_attacks; available: {', '.join(AUTO_ATTACKS)}."
-                    f"{suggestion(name, AUTO_ATTACKS)}"
-                )
+                raise InputError(unknown("attack in auto_attacks", name, AUTO_ATTACKS))
         least = {"square_images": 0, "curve_points": 0, "robustness_seed": 0}
         for name in (
             "pgd_images",

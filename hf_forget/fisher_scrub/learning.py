@@ -10,6 +10,7 @@ from ..trainer import ForgetTrainer
 from .mnemonic import MnemonicCodes, MnemonicCollator
 
 if TYPE_CHECKING:
+    from torch.optim import Optimizer
     from transformers import PreTrainedModel
 
 
@@ -21,6 +22,7 @@ def learn_codes(
     t_mix: float = 0.1,
     args: TrainingArguments | None = None,
     data_collator: Callable[[list[Any]], dict[str, Any]] | None = None,
+    optimizer_cls_and_kwargs: tuple[type["Optimizer"], dict[str, Any]] | None = None,
 ) -> "PreTrainedModel":
     """Train a classifier for one epoch on its data, with codes mixed in, so that it can be scrubbed later.
 
@@ -31,6 +33,7 @@ def learn_codes(
         t_mix (`float`, defaults to 0.1): Probability with which a sample is replaced by the code of its class.
         args (`TrainingArguments`, *optional*): How to train; one epoch of AdamW at 3e-4 in batches of 128 if not given.
         data_collator (*optional*): Collator of the rows; `default_data_collator` if not given.
+        optimizer_cls_and_kwargs (*optional*): As `transformers.Trainer` takes it; that of `args` if not given.
 
     Returns:
         The same model, trained in place and in evaluation mode.
@@ -47,6 +50,7 @@ def learn_codes(
             args=args or _one_epoch(folder),
             data_collator=collator,
             train_dataset=train_dataset,
+            optimizer_cls_and_kwargs=optimizer_cls_and_kwargs,
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()

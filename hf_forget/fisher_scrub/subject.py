@@ -1,16 +1,15 @@
 """What a recipe of `fisher_scrub` works on: images, the model and its codes, trained where they are not given."""
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from transformers import (
     AutoImageProcessor,
     AutoModelForImageClassification,
-    TrainingArguments,
     default_data_collator,
 )
 
@@ -19,7 +18,7 @@ from ..data.processors import processor_for
 from ..errors import InputError
 from ..evidence.labelled_inputs import LabelledInputs
 from ..models.given import load_classifier
-from ..models.parents import TensorRows, parent_config, trained_parent
+from ..models.parents import TensorRows, optimizer_of, parent_config, trained_parent, training_arguments
 from .fisher_scrub_config import FisherScrubConfig
 from .learning import learn_codes
 from .mnemonic import MnemonicCodes, MnemonicCollator
@@ -58,7 +57,7 @@ def load_material(args: FisherScrubConfig, model_path: str | None) -> Material:
         processor_for([found["train"]]) if model_path is None else AutoImageProcessor.from_pretrained(model_path)
     )
     parts = [
-        LabelledInputs(*image_tensors(_first(found[split], count), processor))
+        LabelledInputs(*image_tensors(found[split], processor, count))
         for split, count in (("train", args.parent_train_images), ("test", args.parent_test_images))
     ]
     return Material(parts[0], parts[1], class_names(found["train"]), processor)
@@ -126,23 +125,13 @@ def teach_codes(
     if (folder / "config.json").is_file():
         model.load_state_dict(AutoModelForImageClassification.from_pretrained(folder).state_dict())
         return
-    arguments = TrainingArguments(
-        output_dir=str(folder.with_name("code_checkpoints")),
-        num_train_epochs=args.code_epochs,
-        learning_rate=args.parent_learning_rate,
-        weight_decay=args.parent_weight_decay,
-        per_device_train_batch_size=args.parent_batch_size,
-        seed=args.parent_seed,
-        remove_unused_columns=False,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=not torch.cuda.is_available(),
+    options = dataclasses.replace(args, parent_epochs=args.code_epochs)
+    learn_codes(
+        model,
+        codes,
+        TensorRows(material.train.inputs, material.train.labels),
+        t_mix=args.t_mix,
+        args=training_arguments(options, folder.with_name("code_checkpoints")),
+        optimizer_cls_and_kwargs=optimizer_of(options),
     )
-    rows = TensorRows(material.train.inputs, material.train.labels)
-    learn_codes(model, codes, rows, t_mix=args.t_mix, args=arguments)
     model.save_pretrained(folder)
-
-
-def _first(rows: Any, count: int | None) -> Any:
-    return rows if count is None else rows.select(range(min(count, len(rows))))

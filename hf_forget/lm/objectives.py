@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch.nn import functional
 
-from ..errors import InputError, suggestion
+from ..errors import InputError, unknown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -134,10 +134,7 @@ def get_objective(name: str) -> Objective:
         InputError: If there is none; the message names the nearest one.
     """
     if name not in _OBJECTIVES:
-        raise InputError(
-            f"unknown objective '{name}'; available: {', '.join(available_objectives())}."
-            f"{suggestion(name, _OBJECTIVES)}"
-        )
+        raise InputError(unknown("objective", name, available_objectives()))
     return _OBJECTIVES[name]
 
 

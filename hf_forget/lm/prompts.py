@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import InputError, suggestion
+from ..errors import InputError, unknown
 
 PROMPT_FORMATS = ("few_shot", "plain", "chat")
 
@@ -108,6 +108,4 @@ def get_format(name: str, tokenizer: Any, examples: Sequence[tuple[str, str]]) -
         return plain_format()
     if name == "chat":
         return chat_format(tokenizer)
-    raise InputError(
-        f"unknown prompt format '{name}'; available: {', '.join(PROMPT_FORMATS)}.{suggestion(name, PROMPT_FORMATS)}"
-    )
+    raise InputError(unknown("prompt format", name, PROMPT_FORMATS))

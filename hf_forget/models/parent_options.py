@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from ..errors import InputError
+from ..errors import InputError, unknown
 
 ParentArchitecture = Literal["mlp", "convnet"]
 ParentOptimizer = Literal["adamw", "sgd"]
@@ -51,8 +51,7 @@ class ParentOptions:
     def __post_init__(self) -> None:
         for name, accepted in (("parent", ParentArchitecture), ("parent_optimizer", ParentOptimizer)):
             if getattr(self, name) not in get_args(accepted):
-                available = ", ".join(get_args(accepted))
-                raise InputError(f"unknown {name} '{getattr(self, name)}'; available: {available}")
+                raise InputError(unknown(name, getattr(self, name), get_args(accepted)))
         if self.parent_hidden_sizes is not None and (not self.parent_hidden_sizes or min(self.parent_hidden_sizes) < 1):
             raise InputError(
                 f"parent_hidden_sizes is {self.parent_hidden_sizes}; give at least one size, each 1 or more"

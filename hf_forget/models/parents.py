@@ -123,10 +123,10 @@ def _train(options: ParentOptions, config: Any, rows: TensorRows, collator: Coll
     model = AutoModelForImageClassification.from_config(copy.deepcopy(config))
     trainer = ForgetTrainer(
         model=model,
-        args=_arguments(options, folder / "checkpoints"),
+        args=training_arguments(options, folder / "checkpoints"),
         data_collator=collator,
         train_dataset=rows,
-        optimizer_cls_and_kwargs=_sgd(options) if options.parent_optimizer == "sgd" else None,
+        optimizer_cls_and_kwargs=optimizer_of(options),
     )
     trainer.remove_callback(PrinterCallback)
     start = time.perf_counter()
@@ -137,11 +137,15 @@ def _train(options: ParentOptions, config: Any, rows: TensorRows, collator: Coll
     (folder / _MARKER).write_text(json.dumps({"version": _VERSION, "seconds": seconds}) + "\n")
 
 
-def _sgd(options: ParentOptions) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
+def optimizer_of(options: ParentOptions) -> tuple[type[torch.optim.Optimizer], dict[str, Any]] | None:
+    """Return what trains a parent as `transformers.Trainer` takes it; `None` for the AdamW of its arguments."""
+    if options.parent_optimizer == "adamw":
+        return None
     return torch.optim.SGD, {"lr": options.parent_learning_rate, "momentum": 0.9}
 
 
-def _arguments(options: ParentOptions, folder: Path) -> TrainingArguments:
+def training_arguments(options: ParentOptions, folder: Path) -> TrainingArguments:
+    """Return how a parent is trained, with `folder` for what the trainer writes."""
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=options.parent_epochs,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import InputError, suggestion
+from ..errors import InputError, unknown
 from ..lm.unlearning.unlearning_config import UnlearningConfig
 
 POSITIONS = ("name", "entity", "answer")
@@ -77,14 +77,9 @@ class SAEAlignConfig(UnlearningConfig):
         super()._check_names()
         for name in self.positions or ():
             if name not in POSITIONS:
-                raise InputError(
-                    f"unknown position '{name}'; available: {', '.join(POSITIONS)}.{suggestion(name, POSITIONS)}"
-                )
+                raise InputError(unknown("position", name, POSITIONS))
         if self.distance not in DISTANCE_NAMES:
-            raise InputError(
-                f"unknown distance '{self.distance}'; available: {', '.join(DISTANCE_NAMES)}."
-                f"{suggestion(self.distance, DISTANCE_NAMES)}"
-            )
+            raise InputError(unknown("distance", self.distance, DISTANCE_NAMES))
         for item in self.sae or ():
             if ":" not in item and not Path(item).expanduser().is_dir():
                 raise InputError(f"sae names '{item}', which is neither a folder nor 'release:id'")

@@ -13,7 +13,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from ..errors import InputError, OutputError, suggestion
+from ..errors import InputError, OutputError, unknown
 from ..lm.representation import checked_layers, decoder_layers
 from ..output import write_json_atomic
 from .activations import layer_activations, token_batches
@@ -67,10 +67,7 @@ class SAETraining:
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
-            raise InputError(
-                f"architecture is '{self.architecture}'; available: {', '.join(ARCHITECTURES)}."
-                f"{suggestion(self.architecture, ARCHITECTURES)}"
-            )
+            raise InputError(unknown("architecture", self.architecture, ARCHITECTURES))
         for name in ("k", "batch_tokens", "max_length", "texts_per_batch"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")

@@ -110,7 +110,7 @@ def test_an_interrupted_training_goes_on(llama, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "options, told",
     [
-        ({"architecture": "topk2"}, "architecture is 'topk2'.*Did you mean 'topk'"),
+        ({"architecture": "topk2"}, "unknown architecture 'topk2'.*Did you mean 'topk'"),
         ({"k": 0}, "k is 0"),
         ({"num_tokens": 10}, "num_tokens is 10"),
         ({"buffer_tokens": 10}, "buffer_tokens is 10"),

@@ -7,7 +7,7 @@ import torch
 from transformers import TrainingArguments
 
 from ...data.banks import CONCEPT_TYPES
-from ...errors import InputError, suggestion
+from ...errors import InputError, unknown
 from ...trainer import supports_bf16
 from ..objectives import get_objective
 
@@ -144,12 +144,9 @@ class UnlearningConfig(TrainingArguments):
         if self.concept is not None and not str(self.concept).strip():
             raise InputError("concept is empty; give the name that must go, for example concept: Isaac Newton")
         if self.concept_type is not None and self.concept_type not in CONCEPT_TYPES:
-            raise InputError(
-                f"unknown concept_type '{self.concept_type}'; available: {', '.join(CONCEPT_TYPES)}."
-                f"{suggestion(self.concept_type, CONCEPT_TYPES)}"
-            )
+            raise InputError(unknown("concept_type", self.concept_type, CONCEPT_TYPES))
         if self.retain_loss not in ("kl", "nll"):
-            raise InputError(f"unknown retain_loss '{self.retain_loss}'; available: kl, nll.")
+            raise InputError(unknown("retain_loss", self.retain_loss, ("kl", "nll")))
         get_objective(self.objective)
 
     def _check_numbers(self) -> None:
