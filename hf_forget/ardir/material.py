@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageClassification, PrinterCallback
+from transformers import AutoModelForImageClassification, PrinterCallback, TrainingArguments
 
 from ..data.cache import cache_dir, made_once
 from ..data.images import class_names, image_tensors, load_images
@@ -28,6 +28,8 @@ _MARKER = "hf_forget_robust.json"
 _VERSION = 1
 # Options that leave the weights of a finished training as they are.
 _NO_MATTER = ("output_dir", "report_to", "disable_tqdm", "run_name", "hub_token", "logging_dir")
+# Options of ours that count where there is no teacher; the others must not make it train anew.
+_WITHOUT_TEACHER = {"epsilon", "attack_steps", "attack_step_size", "trades_weight", "ema_decay"}
 Report = Callable[[str], None]
 Progress = Callable[[int, int], None]
 
@@ -69,6 +71,13 @@ def load_robust_material(args: RobustRecipeConfig, processor: Any = None) -> Rob
     processor = processor or processor_for([found["train"]])
     plain = _without_normalisation(processor)
     train, test = (LabelledInputs(*image_tensors(found[split], plain)) for split in ("train", "test"))
+    if args.validation_images is not None:
+        if args.validation_images >= len(train):
+            raise InputError(
+                f"validation_images is {args.validation_images}, and there are {len(train)} training images"
+            )
+        left = len(train) - args.validation_images
+        train, test = train.first(left), train.rows(torch.arange(left, len(train)))
     test = test.first(args.test_images)
     excluded = list(args.exclude_classes or ())
     unknown = [label for label in excluded if not 0 <= label < len(names)]
@@ -84,11 +93,13 @@ def load_robust_material(args: RobustRecipeConfig, processor: Any = None) -> Rob
     )
 
 
-def new_net(args: RobustRecipeConfig, material: RobustMaterial, hidden_sizes: list[int] | None = None) -> Any:
-    """Return a net with random weights, by the seed of the options."""
+def new_net(
+    args: RobustRecipeConfig, material: RobustMaterial, hidden_sizes: list[int] | None = None, seed: int | None = None
+) -> Any:
+    """Return a net with random weights, by the seed of the options if none is given."""
     config = parent_config(args.net_options(hidden_sizes), material.train.inputs[:1], material.class_names)
     with torch.random.fork_rng():
-        torch.manual_seed(args.seed)
+        torch.manual_seed(args.seed if seed is None else seed)
         return AutoModelForImageClassification.from_config(config)
 
 
@@ -97,10 +108,12 @@ def trained_teacher(args: RobustRecipeConfig, material: RobustMaterial, report: 
     changes = {
         "objective": args.teacher_objective,
         "num_train_epochs": args.teacher_epochs,
+        "learning_rate": args.teacher_learning_rate,
         "max_steps": -1,
         "ema_decay": args.teacher_ema_decay,
+        "seed": args.teacher_seed,
     }
-    net = new_net(args, material, args.teacher_hidden_sizes)
+    net = new_net(args, material, args.teacher_hidden_sizes, args.teacher_seed)
     return _kept(net, _trainer_config(args, changes), material, material.teacher_train, "the teacher", report, progress)
 
 
@@ -156,7 +169,8 @@ def _kept(
 
 
 def _trainer_config(args: RobustRecipeConfig, changes: dict[str, Any]) -> ARDIRConfig:
-    names = [item.name for item in fields(ARDIRConfig) if item.init]
+    common = {item.name for item in fields(TrainingArguments)}
+    names = [item.name for item in fields(ARDIRConfig) if item.init and item.name in common | _WITHOUT_TEACHER]
     values = {name: getattr(args, name) for name in names} | changes
     # Nothing is gone on with: a killed training begins anew.
     return ARDIRConfig(**(values | {"save_strategy": "no"}))

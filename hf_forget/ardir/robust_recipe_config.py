@@ -17,6 +17,8 @@ class RobustRecipeConfig(ARDIRConfig):
         dataset_name (`str`, *optional*): Images as `load_images` takes them: `embedded:mnist`, a folder, a Hub id.
         train_images (`int`, *optional*): Train the student on the first so many images; on all if not given.
         test_images (`int`, *optional*): Measure on the first so many test images; on all if not given.
+        validation_images (`int`, *optional*): Take the last so many training images out of all training, and measure on
+            them in the place of test images: for choosing options.
         exclude_classes (`list[int]`, *optional*): Labels whose images the student does not see, where its teacher has
             forgotten them; what it makes of them is measured apart.
         net (`str`, defaults to `"convnet"`): Architecture of student and teacher where no model is given: `mlp` or
@@ -28,7 +30,10 @@ class RobustRecipeConfig(ARDIRConfig):
         teacher_objective (`str`, defaults to `"at"`): What it is trained by: `at` or `trades`.
         teacher_epochs (`float`, defaults to `30`): Epochs of its training.
         teacher_train_images (`int`, *optional*): Train it on the first so many images; on all if not given.
+        teacher_learning_rate (`float`, defaults to `1e-3`): Peak rate of its training. Attack, batches and optimizer
+            are those of the student.
         teacher_ema_decay (`float`, defaults to `0.999`): Decay of the average of its weights.
+        teacher_seed (`int`, defaults to `0`): Seed of its weights and of its training.
 
     Raises:
         InputError: If a value is out of range.
@@ -39,6 +44,9 @@ class RobustRecipeConfig(ARDIRConfig):
     )
     train_images: int | None = field(default=None, metadata={"help": "Train the student on the first so many images."})
     test_images: int | None = field(default=None, metadata={"help": "Measure on the first so many test images."})
+    validation_images: int | None = field(
+        default=None, metadata={"help": "Measure on the last so many training images, which no net sees then."}
+    )
     exclude_classes: list[int] | None = field(
         default=None, metadata={"help": "Labels that the teacher has forgotten and the student does not see."}
     )
@@ -55,18 +63,21 @@ class RobustRecipeConfig(ARDIRConfig):
     teacher_train_images: int | None = field(
         default=None, metadata={"help": "Train it on the first so many images; on all if not given."}
     )
+    teacher_learning_rate: float = field(default=1e-3, metadata={"help": "Peak rate of its training."})
     teacher_ema_decay: float = field(default=0.999, metadata={"help": "Decay of the average of its weights."})
+    teacher_seed: int = field(default=0, metadata={"help": "Seed of its weights and of its training."})
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if get_objective(self.teacher_objective).uses_teacher:
             raise InputError(f"teacher_objective '{self.teacher_objective}' needs a teacher itself; give at or trades")
-        for name in ("train_images", "test_images", "teacher_train_images"):
+        for name in ("train_images", "test_images", "validation_images", "teacher_train_images"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}; give 1 or more")
-        if self.teacher_epochs <= 0:
-            raise InputError(f"teacher_epochs is {self.teacher_epochs}; it must be above 0")
+        for name in ("teacher_epochs", "teacher_learning_rate"):
+            if getattr(self, name) <= 0:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be above 0")
         if not 0 <= self.teacher_ema_decay < 1:
             raise InputError(f"teacher_ema_decay is {self.teacher_ema_decay}; it must be 0 or more and below 1")
         self.net_options()

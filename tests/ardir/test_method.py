@@ -3,6 +3,8 @@ import torch
 from transformers import AutoModelForImageClassification
 
 from hf_forget import run
+from hf_forget.ardir.material import load_robust_material, trained_teacher
+from hf_forget.ardir.robust_recipe_config import RobustRecipeConfig
 from hf_forget.errors import InputError
 from hf_forget.recipe import Recipe
 
@@ -50,6 +52,28 @@ def test_a_run_measures_student_teacher_and_the_same_net_without_one(report):
     assert curve["y"] == sorted(curve["y"], reverse=True)
     for name in ("accuracy_over_epsilon", "attacked_images"):
         assert report.artifacts[name] == f"private/{name}.png"
+
+
+def test_one_teacher_whatever_the_student_does(report):
+    def teacher(**changes):
+        args = Recipe("ardir", OPTIONS).with_values(output_dir="unused", **changes).config_for("method")
+        return trained_teacher(args, load_robust_material(args), pytest.fail, lambda done, of: None)
+
+    first = teacher()
+    assert teacher(learning_rate=1e-3, representation_weight=5.0, num_train_epochs=1, seed=3) == first
+    with pytest.raises(pytest.fail.Exception, match="training the teacher"):
+        teacher(teacher_seed=3)
+
+
+def test_validation_images_are_in_no_training():
+    def material(**changes):
+        return load_robust_material(RobustRecipeConfig(output_dir="unused", dataset_name="embedded:digits", **changes))
+
+    every, found = material(), material(validation_images=100)
+    assert torch.equal(found.test.inputs, every.train.inputs[-100:])
+    assert len(found.train) == len(found.teacher_train) == len(every.train) - 100
+    with pytest.raises(InputError, match="validation_images is 5000"):
+        material(validation_images=5000)
 
 
 def test_no_other_labels_than_the_teacher_knows(tmp_path):
