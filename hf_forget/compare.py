@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from .comparison import FORGET_METRICS, LEAST_RUNS_FOR_INTERVAL, RETAIN_METRIC, Comparison, Figure, Group, count_of_runs
 from .errors import InputError, suggestion
-from .evidence.report import REPORT_FILE, ForgetReport
+from .evidence.report import REPORT_FILE, ForgetReport, reference_name
 from .publishing.redaction import REDACTED, redact_text
 
 APPLY_SECONDS, PEAK_MEMORY = "apply_seconds", "peak_memory_mb"
@@ -95,8 +95,9 @@ def compare(
         groups.append(_group(name, members, chosen))
     warnings = [redact_text(warning, names, placeholder) for warning in warnings]
     warnings += [*_base_warnings(groups), *_count_warnings(chosen, runs)]
+    reference = reference_name(runs[0].report.task)
     if against is None:
-        return Comparison(by, chosen, groups, warnings)
+        return Comparison(by, chosen, groups, warnings, reference=reference)
     if against not in grouped:
         raise InputError(
             f"no row is called '{against}'; there are: {', '.join(grouped)}.{suggestion(against, grouped)}"
@@ -106,7 +107,7 @@ def compare(
         for group, (label, members) in zip(groups, grouped.items(), strict=True)
         if label != against
     }
-    return Comparison(by, chosen, groups, warnings, redact_text(against, names, placeholder), differences)
+    return Comparison(by, chosen, groups, warnings, redact_text(against, names, placeholder), differences, reference)
 
 
 def _differences(runs: Sequence[_Run], others: Sequence[_Run], metrics: Sequence[str]) -> dict[str, Figure]:

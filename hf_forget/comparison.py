@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import HfForgetError
+from .evidence.report import reference_name
 from .output import write_json_atomic, write_text_atomic
 
 TABLE_FILE, DATA_FILE, PLOT_FILE = "table.md", "table.json", "forget_vs_retain.png"
@@ -74,6 +75,7 @@ class Comparison:
         warnings: What limits the comparison, in sentences.
         against: The row that the others are compared with, if any.
         differences: For each other row the mean difference of each metric from that row, over pairs of runs.
+        reference: What the reference beside a figure is called.
     """
 
     by: str
@@ -82,6 +84,7 @@ class Comparison:
     warnings: list[str]
     against: str | None = None
     differences: dict[str, dict[str, Figure]] = field(default_factory=dict)
+    reference: str = reference_name("causal_lm")
 
     def to_markdown(self) -> str:
         """Return the table, what its figures mean, and the warnings."""
@@ -90,7 +93,9 @@ class Comparison:
             _line([title, "runs", "verdicts", *self.metrics]),
             _line(["---"] * (3 + len(self.metrics))),
             *(
-                _line([group.name, str(group.runs), _verdicts(group), *(_cell(group, name) for name in self.metrics)])
+                _line(
+                    [group.name, str(group.runs), _verdicts(group), *(self._cell(group, name) for name in self.metrics)]
+                )
                 for group in self.groups
             ),
             "",
@@ -99,6 +104,19 @@ class Comparison:
         ]
         lines += self._difference_lines()
         return "\n".join([*lines, *(f"\nWarning: {warning}" for warning in self.warnings)]) + "\n"
+
+    def _cell(self, group: Group, metric: str) -> str:
+        figure = group.figures[metric]
+        if figure.after is None:
+            return _NONE
+        text = _number(figure.after)
+        if figure.before is not None:
+            text = f"{_number(figure.before)} → {text}"
+        if figure.ci95 is not None:
+            text += f" [{_number(figure.ci95[0])}, {_number(figure.ci95[1])}]"
+        if figure.reference is not None:
+            text += f" ({self.reference}: {_number(figure.reference)})"
+        return text if figure.runs == group.runs else f"{text} ({count_of_runs(figure.runs)})"
 
     def _difference_lines(self) -> list[str]:
         if self.against is None:
@@ -237,20 +255,6 @@ def _line(cells: Sequence[str]) -> str:
 
 def _verdicts(group: Group) -> str:
     return ", ".join(f"{count} {verdict.replace('_', ' ')}" for verdict, count in group.verdicts.items())
-
-
-def _cell(group: Group, metric: str) -> str:
-    figure = group.figures[metric]
-    if figure.after is None:
-        return _NONE
-    text = _number(figure.after)
-    if figure.before is not None:
-        text = f"{_number(figure.before)} → {text}"
-    if figure.ci95 is not None:
-        text += f" [{_number(figure.ci95[0])}, {_number(figure.ci95[1])}]"
-    if figure.reference is not None:
-        text += f" (never knew: {_number(figure.reference)})"
-    return text if figure.runs == group.runs else f"{text} ({count_of_runs(figure.runs)})"
 
 
 def _difference_cell(figure: Figure) -> str:

@@ -111,6 +111,11 @@ def _row(metric: Metric, before: float | None, after: float | None, reference: f
 
 
 @functools.cache
+def reference_name(task: str) -> str:
+    """Return what the reference of a metric is called: language models have one that never knew the target."""
+    return "never knew" if task == "causal_lm" else "reference"
+
+
 def schema() -> dict[str, Any]:
     """Return the JSON Schema that every report satisfies."""
     return json.loads(Path(__file__).with_name("report_schema.json").read_text(encoding="utf-8"))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..data.assets import PREFIX, get_asset
 from ..errors import AssetError, InputError
+from ..evidence.report import reference_name
 from .redaction import contains_any, looks_like_token, redact_text
 
 if TYPE_CHECKING:
@@ -280,6 +281,7 @@ def _context(report: dict[str, Any], bases: list[dict[str, Any]], target: _Targe
         "method": inline(str(report.get("method", "unknown")).replace("_", " ")),
         "task": task,
         "library": library,
+        "reference": reference_name(task).capitalize(),
         "auto_class": auto_class,
         "paper": {key: inline(value) for key, value in paper.items() if value},
         "arxiv": paper.get("arxiv") if re.fullmatch(r"\d{4}\.\d{4,5}", str(paper.get("arxiv"))) else None,
