@@ -13,9 +13,8 @@ def keep_freed_memory() -> bool:
     """Let this process keep memory that was freed, for tensors to come.
 
     By default glibc returns a block of some megabytes to the system as soon as it is freed, and the next tensor of that
-    size costs a page fault for every 4 KB: on a CPU that was a seventh of a training step of a language model of 135M
-    parameters, and half of one attack on a small convolutional net. More memory stays with the process, up to what it
-    needed at its peak. Settings by `MALLOC_…` or `GLIBC_TUNABLES` in the environment are left as they are.
+    size costs a page fault for every 4 KB, which a training step on a CPU feels. More memory stays with the process, up
+    to what it needed at its peak. Settings by `MALLOC_…` or `GLIBC_TUNABLES` in the environment are left as they are.
 
     Returns:
         Whether the C library took both settings; others than glibc have none.

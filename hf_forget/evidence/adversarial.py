@@ -18,8 +18,8 @@ class PixelModel(nn.Module):
     """A classifier that takes pixels in [0, 1]: the normalisation of its image processor stands inside.
 
     An attack that moves pixels by at most ε moves them by ε before normalisation, whatever the processor's numbers. The
-    weights of convolutions are laid out with channels last, which makes attacks a third faster on a CPU and changes no
-    value of theirs.
+    weights of convolutions are laid out with channels last, which makes attacks faster on a CPU and changes no value of
+    theirs.
 
     Args:
         model (`PreTrainedModel`): Takes normalised images.
