@@ -41,16 +41,18 @@ def nearest(name: str, choices: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
-def unknown(what: str, name: object, choices: Iterable[str]) -> str:
+def unknown(what: str, name: object, choices: Iterable[str], *, meant: str | None = None) -> str:
     """Return the text of an error about a name that is none of the choices: these, and the nearest of them.
 
     Args:
         what: What the name should be, such as `method`.
         name: What was given.
         choices: What is accepted.
+        meant: What is looked for among them, if not what was given: with a prefix, for instance.
     """
     accepted = list(choices)
-    return f"unknown {what} '{name}'; available: {', '.join(accepted)}.{suggestion(str(name), accepted)}"
+    close = suggestion(str(name) if meant is None else meant, accepted)
+    return f"unknown {what} '{name}'; available: {', '.join(accepted)}.{close}"
 
 
 def suggestion(name: str, choices: Iterable[str]) -> str:

@@ -126,7 +126,7 @@ def test_no_command_shows_the_help(capsys):
         (["evaluate", "base", "--probes", "no.jsonl", "--shamm", "no"], "Did you mean '--sham'?"),
         (["evaluate", "base"], "--probes"),
         (["copy", "number", "calls.log"], "exists already"),
-        (["fetch-assets", "smollm"], "unknown embedded asset 'embedded:smollm'"),
+        (["fetch-assets", "smollm"], "unknown embedded asset 'smollm'"),
         (["doctor", "--purg"], "--purg"),
         (["sweep"], "SPEC"),
         (["sweep", "no.yaml"], "no sweep spec at 'no.yaml'"),

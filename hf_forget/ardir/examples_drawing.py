@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
 
 from ..evidence.adversarial import PixelModel, pgd
 from ..evidence.labelled_inputs import LabelledInputs
+from .objectives import inner_loss
 
 COUNT = 10
 RIGHT, WRONG = "#333333", "#c44e52"
@@ -34,11 +34,8 @@ def draw_examples(
     data = test.first(COUNT)
     device = next(model.parameters()).device
     pixels, labels = data.inputs.to(device), data.labels.to(device)
-
-    def loss_of(images: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(model(images).float(), labels, reduction="sum")
-
-    attacked = pgd(pixels, loss_of, epsilon=epsilon, steps=steps, generator=torch.Generator().manual_seed(0))
+    loss_of, generator = inner_loss("label", labels, None), torch.Generator().manual_seed(0)
+    attacked = pgd(pixels, lambda images: loss_of(model(images)), epsilon=epsilon, steps=steps, generator=generator)
     figure = Figure(figsize=(1.3 * len(labels), 3.4), layout="constrained")
     grid = figure.subplots(2, len(labels), squeeze=False)
     for line, images in zip(grid, (pixels, attacked), strict=True):

@@ -164,7 +164,6 @@ def _descent(
     seed: int,
 ) -> Permutation:
     random, permutation = Random(seed), identity(symmetry) | dict(start)
-    beside = _groups_beside(symmetry)
     # Groups that another matching may have made better pairs for.
     waiting = set(symmetry.sizes)
     for _ in range(rounds):
@@ -175,18 +174,7 @@ def _descent(
             better = float(gain[units, found].sum() - gain[units, permutation[group]].sum())
             if better > _LEAST_GAIN * float(gain.abs().max()):
                 permutation[group] = found
-                waiting |= beside[group]
+                waiting |= symmetry.beside[group]
         if not waiting:
             break
     return permutation
-
-
-def _groups_beside(symmetry: Symmetry) -> dict[str, set[str]]:
-    """For each group those that permute another axis of one of its tensors."""
-    places = symmetry.places()
-    at = {place: group for group, found in places.items() for place in found}
-    names = {group: {name for name, _ in found} for group, found in places.items()}
-    return {
-        group: {other for (name, axis), other in at.items() if name in names[group] and (name, axis) not in found}
-        for group, found in places.items()
-    }

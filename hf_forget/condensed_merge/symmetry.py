@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -44,6 +45,19 @@ class Symmetry:
                 if group is not None:
                     found[group].append((name, place))
         return found
+
+    @cached_property
+    def beside(self) -> dict[str, set[str]]:
+        """For each group those that permute another factor of one of its tensors."""
+        groups_of: dict[str, list[str]] = {}
+        for group, found in self.places().items():
+            for name, _ in found:
+                groups_of.setdefault(name, []).append(group)
+        beside: dict[str, set[str]] = {group: set() for group in self.sizes}
+        for groups in groups_of.values():
+            for place, group in enumerate(groups):
+                beside[group].update(groups[:place] + groups[place + 1 :])
+        return beside
 
     def shape(self, name: str) -> list[int]:
         """Return the shape of a tensor whose axes are parted into their factors."""

@@ -83,7 +83,7 @@ def get_asset(name: str) -> Asset:
     """
     full = name if name.startswith(PREFIX) else PREFIX + name
     if full not in ASSETS:
-        raise AssetError(unknown("embedded asset", full, ASSETS))
+        raise AssetError(unknown("embedded asset", name, ASSETS, meant=full))
     return ASSETS[full]
 
 

