@@ -193,6 +193,9 @@ def _row_distance(first: list[Tensor], second: list[Tensor]) -> Tensor:
 def _features(model: Any, inputs: Tensor) -> Tensor:
     """What the last linear layer of a classifier reads, with gradients."""
     kept: list[Tensor] = []
+    if inputs.ndim == 4:  # Convolutions are half as fast again with the channels of a pixel side by side.
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        model = model.to(memory_format=torch.channels_last)
     handle = classification_head(model).register_forward_pre_hook(lambda _, arguments: kept.append(arguments[0]))
     try:
         class_logits(model, inputs)

@@ -38,6 +38,7 @@ class MergeWithCondensedConfig(ParentOptions):
             [`~hf_forget.condensed_merge.condensation.CondensationOptions`].
         condensation_steps (`int`, defaults to 1200): Its steps.
         condensation_learning_rate (`float`, defaults to 0.1): Its rate.
+        condensation_batch_size (`int`, defaults to 256): Images of each class per step.
         full_images (`int`, defaults to 20000): With `full`, so many images of each set, drawn at random, are used.
         hub_model_id (`str`, *optional*): Repository that `push_to_hub` writes to.
 
@@ -68,6 +69,7 @@ class MergeWithCondensedConfig(ParentOptions):
     )
     condensation_steps: int = field(default=1200, metadata={"help": "Steps of condensation."})
     condensation_learning_rate: float = field(default=0.1, metadata={"help": "Its rate."})
+    condensation_batch_size: int = field(default=256, metadata={"help": "Images of each class per step."})
     full_images: int = field(default=20_000, metadata={"help": "Images of each set that stand for all of it."})
     hub_model_id: str | None = field(default=None, metadata={"help": "Repository that push_to_hub writes to."})
 
@@ -99,5 +101,6 @@ class MergeWithCondensedConfig(ParentOptions):
             images_per_class=self.images_per_class,
             steps=self.condensation_steps,
             learning_rate=self.condensation_learning_rate,
+            batch_size=self.condensation_batch_size,
             seed=seed,
         )

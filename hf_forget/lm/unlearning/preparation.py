@@ -124,7 +124,16 @@ class ConceptPreparation:
         if not self.args.use_all_facts:
             probes = as_trained(probes, rows)
         self.report("asking about other names, to be kept")
-        retain = retain_rows(graph, elicitor, training, probes, num_rows=self.args.retain_rows, seed=self.args.seed)
+        retain = retain_rows(
+            graph,
+            elicitor,
+            training,
+            probes,
+            num_rows=self.args.retain_rows,
+            text_share=self.args.retain_text_share,
+            text_words=self.args.retain_text_words,
+            seed=self.args.seed,
+        )
         retain += self.further_retain_rows(graph, retain, probes)
         return PreparedRows(graph, TrainingRows(rows, retain, validation), probes)
 

@@ -22,7 +22,6 @@ QUESTION_SHARE = 0.35
 GENERAL_SHARE = 0.35
 CLUE_SHARE = 0.1
 KIND_SHARE = 0.15
-TEXT_SHARE = 0.04
 OTHER_TYPES_SHARE = 0.5
 QUESTIONS_PER_NAME = 2
 KIND_NAMES = 20
@@ -53,7 +52,6 @@ TELLING_RELATIONS = frozenset(
         "associated_person",
     ]
 )
-TEXT_WORDS = 12
 
 
 @dataclass(frozen=True)
@@ -71,6 +69,8 @@ def retain_rows(
     probes: ProbeSet,
     *,
     num_rows: int,
+    text_share: float = 0.04,
+    text_words: int = 12,
     seed: int = 0,
 ) -> list[Row]:
     """Ask the original model about other names and keep what it says, right or wrong.
@@ -82,6 +82,8 @@ def retain_rows(
         probes: Reported probes; no row repeats one of their retain questions or speaks of their neighbors.
         num_rows: Rows in all: questions about names, everyday questions, questions that ask for names, general text and
             instructions.
+        text_share: Share of general text among them.
+        text_words: Words of each of these texts, and of a reply to an instruction, at most.
         seed: Seed of the choice.
     """
     random, wheel = Random(seed), FormatWheel(formats)
@@ -99,18 +101,24 @@ def retain_rows(
     answers = answers[: len(asked)]
     rows += _clue_rows(graph, elicitor, wheel, asked, answers, round(num_rows * CLUE_SHARE), random)
     rows += _kind_rows(graph, elicitor, wheel, probes, round(num_rows * KIND_SHARE))
-    prose = banks.general_text()[: -banks.HELD_BACK_PARAGRAPHS]
-    texts = random.sample(prose, min(round(num_rows * TEXT_SHARE), len(prose)))
-    rows += [Row("", _opening(text), "retain", text) for text in texts]
+    rows += text_rows(round(num_rows * text_share), text_words, random)
     free = [form for form in formats if form.name == "chat"] or list(formats)
     known = banks.instructions()[:-16]
     instructions = random.sample(known, min(max(num_rows - len(rows), 0), len(known)))
     rows += [
-        Row(free[0].free_prompt(text), free[0].lead + _opening(reply), "retain", text) for text, reply in instructions
+        Row(free[0].free_prompt(text), free[0].lead + _opening(reply, text_words), "retain", text)
+        for text, reply in instructions
     ]
     rows = [row for row in rows if not mentions(f"{row.question} {row.completion}", graph.names)]
     random.shuffle(rows)
     return rows
+
+
+def text_rows(count: int, words: int, random: Random) -> list[Row]:
+    """Draw so many general texts, of which none is measured, and cut them after so many words."""
+    prose = banks.general_text()[: -banks.HELD_BACK_PARAGRAPHS]
+    texts = random.sample(prose, min(count, len(prose)))
+    return [Row("", _opening(text, words), "retain", text) for text in texts]
 
 
 def context_rows(graph: KnowledgeGraph, retain: Sequence[Row], probes: ProbeSet, *, seed: int = 0) -> list[Row]:
@@ -135,8 +143,8 @@ def context_rows(graph: KnowledgeGraph, retain: Sequence[Row], probes: ProbeSet,
     return [Row("", text, "context", text) for text in texts if not mentions(text, graph.names)]
 
 
-def _opening(text: str) -> str:
-    return " ".join(text.split()[:TEXT_WORDS])
+def _opening(text: str, words: int) -> str:
+    return " ".join(text.split()[:words])
 
 
 def _questions(

@@ -44,6 +44,8 @@ class UnlearningConfig(TrainingArguments):
         retain_per_forget (`float`, defaults to `1.25`): Retain rows that go with each forget row.
         retain_rows (`int`, defaults to `170`): Retain rows that the model makes for itself, or that are read of a
             streaming `retain_dataset`.
+        retain_text_share (`float`, defaults to `0.04`): Share of general text among the rows that the model makes.
+        retain_text_words (`int`, defaults to `12`): Words of each of these texts, at most.
         elicitation_samples (`int`, defaults to `16`): Continuations sampled per free prompt while eliciting.
         explanation_samples (`int`, defaults to `1`): Explanatory paragraphs that the model writes per prompt.
         use_all_facts (`bool`, defaults to `False`): Train on every relation and make no held-out claim.
@@ -97,6 +99,8 @@ class UnlearningConfig(TrainingArguments):
     retain_rows: int = field(
         default=170, metadata={"help": "Retain rows that the model makes for itself, or that are read of a stream."}
     )
+    retain_text_share: float = field(default=0.04, metadata={"help": "Share of general text among these rows."})
+    retain_text_words: int = field(default=12, metadata={"help": "Words of each of these texts, at most."})
     elicitation_samples: int = field(
         default=16, metadata={"help": "Continuations sampled per free prompt while eliciting."}
     )
@@ -161,11 +165,11 @@ class UnlearningConfig(TrainingArguments):
         for name in ("retain_per_forget", "retain_rows"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} is {getattr(self, name)}; give 0 or more")
-        for name in ("elicitation_samples", "explanation_samples", "row_length"):
+        for name in ("retain_text_words", "elicitation_samples", "explanation_samples", "row_length"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; give 1 or more")
         if self.beta is not None and self.beta <= 0:
             raise InputError(f"beta is {self.beta}; it must be above 0")
-        for name in ("held_out_share", "stop_forget_probability"):
+        for name in ("retain_text_share", "held_out_share", "stop_forget_probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must lie between 0 and 1")
