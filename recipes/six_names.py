@@ -4,10 +4,13 @@ Command: python recipes/six_names.py RECIPE FOLDER [options of the recipe]
 """
 
 import json
+import math
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+from hf_forget.compare import t_interval
 
 NAMES = (
     "Leonardo da Vinci",
@@ -24,8 +27,8 @@ SHAM = ("by_wording_rate", "by_relation_rate", "sampled_recall")
 REPRESENTATION = {
     "target_known_percentile": "unknown entities below the target",
     "energy_ratio_latents": "energy ratio",
-    "perplexity": "perplexity",
 }
+FILES = ("forget_report.json", "answers_before.json", "answers_after.json")
 STAGES = ("load", "prepare", "measure_before", "apply", "save")
 
 
@@ -37,7 +40,7 @@ def main(recipe: str, folder: Path, options: list[str]) -> None:
             command = [sys.executable, "-m", "hf_forget", "run", recipe, "--concept", name, "--output_dir", str(output)]
             resume = ["--resume"] if output.with_name(output.name + ".partial").exists() else []
             subprocess.run([*command, *resume, *options], check=True, stdout=subprocess.DEVNULL)
-        cells = row(name, *(read(output / "private" / file) for file in ("forget_report.json", "answers_after.json")))
+        cells = row(name, *(read(output / "private" / file) for file in FILES))
         if not place:
             print(f"| {' | '.join(cells)} |\n{'|---' * len(cells)}|")
         print(f"| {' | '.join(cells.values())} |")
@@ -49,12 +52,12 @@ def read(file: Path) -> dict:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def row(name: str, report: dict, answers: dict) -> dict[str, str]:
+def row(name: str, report: dict, before: dict, after: dict) -> dict[str, str]:
     """One row of the table, by column; the time is that of the stages, without a sham run."""
     metrics = {metric["name"]: metric for metric in report["metrics"]}
     checks = {check["name"]: check for check in report["checks"]}
     missed = [key for key, check in checks.items() if check["passed"] is False and key not in CONDITIONS]
-    seconds = sum(report["timings_s"].get(stage, 0.0) for stage in STAGES) + sum(answers["seconds"].values())
+    seconds = sum(report["timings_s"].get(stage, 0.0) for stage in STAGES) + sum(after["seconds"].values())
     cells = {"name": name, "verdict": report["verdict"]["value"]}
     cells |= {key.replace("_", " "): short(checks[key]) for key in CONDITIONS}
     cells["also missed"] = ", ".join(missed) or "none"
@@ -64,10 +67,18 @@ def row(name: str, report: dict, answers: dict) -> dict[str, str]:
     if "known_unknown_auc" in metrics:
         auc, words = (metrics[f"known_unknown_auc{part}"]["before"] for part in ("", "_embedding"))
         cells["probe AUC, on embeddings"] = f"{auc:.2f}, {words:.2f}"
-    for key, title in REPRESENTATION.items():
-        if key in metrics:
+        for key, title in REPRESENTATION.items():
             cells[title] = f"{metrics[key]['before']:.2f} → {metrics[key]['after']:.2f}"
+        cells["perplexity"] = perplexity_change(*(answers["health"]["paragraph_nll"] for answers in (before, after)))
     return cells | {"time": f"{seconds:.0f} s"}
+
+
+def perplexity_change(before: list[float], after: list[float]) -> str:
+    """By how many percent the perplexity of the same texts rose, with a paired 95 % t-interval."""
+    changes = [later - earlier for earlier, later in zip(before, after, strict=True)]
+    bounds = t_interval(changes) or (math.nan, math.nan)
+    change, low, high = (f"{100 * math.expm1(value):+.1f}" for value in (sum(changes) / len(changes), *bounds))
+    return f"{change} % [{low}, {high}]"
 
 
 def left(metric: dict) -> str:

@@ -1,6 +1,7 @@
 """Health of free text: perplexity, variety and repetition of continuations, and drift from the original."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from ..data import banks
@@ -51,7 +52,7 @@ def measure_health(
     words = [text.split() for text in continuations]
     log_probs = generator.next_token_log_probs(openings())
     record: dict[str, Any] = {
-        "paragraph_nll": _paragraph_nll(generator, tokenizer),
+        "paragraph_nll": paragraph_nll(generator, tokenizer, general_paragraphs()),
         # Over all texts at once: one text that comes for every prompt is a collapse too.
         "ngram_entropy": ngram_entropy([word for text in words for word in text]),
         "repetition": [repetition_rate(text) for text in words],
@@ -64,9 +65,10 @@ def measure_health(
     return record
 
 
-def _paragraph_nll(generator: Generator, tokenizer: Any) -> list[float]:
+def paragraph_nll(generator: Generator, tokenizer: Any, texts: Sequence[str]) -> list[float]:
+    """Mean negative log-likelihood per token, in nats, of the first `PARAGRAPH_TOKENS` tokens of each text."""
     heads, tails = [], []
-    for text in general_paragraphs():
+    for text in texts:
         # A text without a word before it needs a start token, which not every tokenizer has.
         first, rest = text.split(maxsplit=1)
         heads.append(first)
