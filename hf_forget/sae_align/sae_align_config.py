@@ -35,11 +35,9 @@ class SAEAlignConfig(UnlearningConfig):
             entities, before entities are compared.
         edge_weight, node_weight, explanation_weight (`float`, default to `0.0`): Weights of the rows of concept
             unlearning; above 0 they are forgotten beside the alignment.
-        retain_weight (`float`, defaults to `8.0`): α, weight of the retain term.
+        retain_weight (`float`, defaults to `5.0`): α, weight of the retain term.
         retain_rows (`int`, defaults to `400`): Retain rows that the model makes for itself, or that are read of a
             streaming `retain_dataset`.
-        retain_text_share (`float`, defaults to `0.25`): Share of general text among the rows that the model makes.
-        retain_text_words (`int`, defaults to `100`): Words of each of these texts, at most.
         learning_rate (`float`, defaults to `1e-4`): Peak learning rate.
 
     Raises:
@@ -65,10 +63,8 @@ class SAEAlignConfig(UnlearningConfig):
     node_weight: float = field(default=0.0, metadata={"help": "Weight of node rows (λ_N)."})
     explanation_weight: float = field(default=0.0, metadata={"help": "Weight of explanation rows (λ_X)."})
     node_share: float = field(default=1.0, metadata={"help": "How often node rows come up."})
-    retain_weight: float = field(default=8.0, metadata={"help": "Weight of the retain term (α)."})
+    retain_weight: float = field(default=5.0, metadata={"help": "Weight of the retain term (α)."})
     retain_rows: int = field(default=400, metadata={"help": "Retain rows that the model makes for itself."})
-    retain_text_share: float = field(default=0.25, metadata={"help": "Share of general text among these rows."})
-    retain_text_words: int = field(default=100, metadata={"help": "Words of each of these texts, at most."})
     learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate."})
     max_steps: int = field(default=45, metadata={"help": "Number of optimizer steps."})
 
