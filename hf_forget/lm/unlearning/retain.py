@@ -69,8 +69,8 @@ def retain_rows(
     probes: ProbeSet,
     *,
     num_rows: int,
-    text_share: float = 0.04,
-    text_words: int = 12,
+    text_share: float,
+    text_words: int,
     seed: int = 0,
 ) -> list[Row]:
     """Ask the original model about other names and keep what it says, right or wrong.

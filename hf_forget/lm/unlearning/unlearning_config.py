@@ -45,7 +45,8 @@ class UnlearningConfig(TrainingArguments):
         retain_rows (`int`, defaults to `170`): Retain rows that the model makes for itself, or that are read of a
             streaming `retain_dataset`.
         retain_text_share (`float`, defaults to `0.04`): Share of general text among the rows that the model makes.
-        retain_text_words (`int`, defaults to `12`): Words of each of these texts, at most.
+        retain_text_words (`int`, defaults to `12`): Words of each of these texts, and of a reply to an instruction, at
+            most.
         elicitation_samples (`int`, defaults to `16`): Continuations sampled per free prompt while eliciting.
         explanation_samples (`int`, defaults to `1`): Explanatory paragraphs that the model writes per prompt.
         use_all_facts (`bool`, defaults to `False`): Train on every relation and make no held-out claim.
